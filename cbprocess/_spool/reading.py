@@ -141,7 +141,7 @@ class SessionReader:
 
     def _read(self, max_events: int, max_bytes: int) -> Batch | None:
         """A batch of the segment that is open."""
-        size = max_bytes
+        size = least = max(1, max_bytes)
         while self._file is not None:
             self._file.seek(self._offset)
             data = self._file.read(size)
@@ -152,7 +152,7 @@ class SessionReader:
                 size *= 2  # a long line
                 continue
             lines = data[:end].split(b"\n")[:-1]
-            batch = self._take(lines[:max_events] if size == max_bytes else lines[:1])
+            batch = self._take(lines[:max_events] if size == least else lines[:1])
             if batch is not None:
                 return batch
         return None

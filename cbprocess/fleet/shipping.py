@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ACK_LIMIT_S = 5.0
 SEND_LIMIT_S = 1.0
 HEADERS_SIZE = 2048  # more than the headers of a batch ever take
+BATCH_MIN = 1024
 KEY_FILE, KEY_SIZE = ".message_key", 32
 PROOF_SIZE = 32  # hexadecimal digits
 
@@ -111,6 +112,14 @@ def message_key(root: Path) -> bytes:
     return made
 
 
+def size_of(publisher: Any) -> int | None:
+    """The most bytes of a batch for this publisher, at least BATCH_MIN. None where the server says nonsense
+    about its sizes."""
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return max(BATCH_MIN, int(publisher.size_max))
+    return None
+
+
 class StreamSink:
     """The sink of a fleet: publishes batches to the stream of a tenant, each under the subject of its
     session's host.
@@ -141,10 +150,8 @@ class StreamSink:
 
     @property
     def max_bytes(self) -> int | None:
-        """The most bytes of a batch. A server may say nonsense about its sizes."""
-        with contextlib.suppress(ValueError, TypeError):
-            return max(1024, int(self._publisher.size_max))
-        return None
+        """The most bytes of a batch."""
+        return size_of(self._publisher)
 
     def send(self, batch: Batch, done: Done) -> None:
         """Hands the batch to the loop."""

@@ -16,7 +16,7 @@ from ..sinks import shown
 from . import names
 from .link import Access, Link
 from .needs import need
-from .shipping import ACK_LIMIT_S, StreamPublisher, StreamSink
+from .shipping import ACK_LIMIT_S, StreamPublisher, StreamSink, size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ def open_jetstream(url: str) -> JetStreamSink:
     try:
         parts = urlsplit(url)
         given = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
-    except ValueError as error:
-        raise wrong(f"{shown(url)!r:.100}: {error}") from None
+    except ValueError:
+        # The error's text has the part that is wrong, which may be one of a password.
+        raise wrong(f"{FORM}, not {shown(url)!r:.100}") from None
     tenant = unquote(parts.path[1:]) or "default"
     servers = [f"{parts.scheme}://{place}" for place in parts.netloc.split(",") if place]
-    if not servers or not set(given) <= set(FILES):
+    # With an @, what looks like a tenant is the rest of a password.
+    if not servers or "@" in tenant or not set(given) <= set(FILES):
         raise wrong(f"{FORM}, not {shown(url)!r:.100}")
     creds, ca, cert, key = (given.get(name) for name in FILES)
     return JetStreamSink(Access(servers, creds, ca, cert, key), names.checked_tenant(tenant))
@@ -61,16 +63,18 @@ class JetStreamSink(StreamSink):
     @property
     def max_bytes(self) -> int | None:
         """The most bytes of a batch, by the sizes of the server that is connected."""
-        return min((publisher.size_max for publisher in list(self._publishers.values())), default=None)
+        sizes = map(size_of, list(self._publishers.values()))
+        return min((size for size in sizes if size is not None), default=None)
 
     async def publisher_of(self, host: str) -> StreamPublisher:
         """What publishes for this host, over a connection with its prefix for answers."""
         if host not in self._publishers:
             link = Link(self._access, f"cbprocess shipper {host}", names.inbox_prefix(host))
             link.trouble = self.trouble
-            self._publishers[host] = StreamPublisher(link, self._tenant, ACK_LIMIT_S)
-            # Entering waits for nothing, so no other batch comes between.
+            # Entering waits for nothing, so no other batch comes between. It fails where files are wrong by
+            # now; the next batch tries again.
             await self._stack.enter_async_context(link)
+            self._publishers[host] = StreamPublisher(link, self._tenant, ACK_LIMIT_S)
         return self._publishers[host]
 
     def close(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from fleet.servers import TENANT, Server, collected, run, session, whole
 
 from cbprocess import CBProcessError, cli, spool
+from cbprocess.fleet.keys import new_user, write_secret
+from cbprocess.fleet.shipping import Stored
 from cbprocess.sinks import open_sink
 from cbprocess.sinks.shipping import Shipper
 
@@ -64,6 +67,70 @@ def test_a_line_that_the_server_does_not_take_is_cut(server: Server, tmp_path: P
     whole(found, total)
     found.sort(key=lambda record: int(record["number"]))
     assert [record["number"] for record in found if record.get("cut") == ["text"]] == [1, 2]
+
+
+@pytest.mark.parametrize("size", [0, -48, "1k", None, float("inf")])
+def test_a_size_of_a_server_that_leaves_no_room(
+    size: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of no byte were looked for, for ever. 0 is of a server that takes no more than the headers of a
+    batch may need."""
+    taken: list[bytes] = []
+
+    class Small:
+        def __init__(self, *arguments: Any) -> None:
+            self.size_max = size
+
+        async def ready(self) -> None: ...
+
+        async def __call__(self, subject: str, data: bytes, headers: dict[str, str]) -> Stored:
+            taken.append(data)
+            return Stored(len(taken), False)
+
+    monkeypatch.setattr("cbprocess.fleet.url_sink.StreamPublisher", Small)
+    monkeypatch.setattr("cbprocess.fleet.shipping.fitting", lambda data, limit: (data, 0))
+    total, _ = session(tmp_path / "spool", 1000)
+    sink: Any = open_sink("nats://127.0.0.1:9/acme")
+    try:
+        Shipper(tmp_path / "spool", sink, window=1).run(once=True, seconds=40)
+        assert sink.max_bytes == (1024 if isinstance(size, int) else None)
+    finally:
+        sink.close(5)
+    assert sum(data.count(b"\n") for data in taken) == total
+    assert not isinstance(size, int) or all(len(data) <= 1024 for data in taken[1:])
+
+
+def test_a_server_that_takes_little(server: Server, tmp_path: Path) -> None:
+    server.stop()
+    server.extra = "max_payload: 2048"
+    server.start()
+    total, _ = session(tmp_path / "spool", 100)
+    assert shipped(tmp_path / "spool", url(server)) == []
+    found, _ = run(collected(server.access))
+    whole(found, total)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such modes")
+def test_a_secret_that_is_open_for_a_while(server: Server, tmp_path: Path) -> None:
+    """A connection that could not be made at first was not made later either."""
+    key = tmp_path / "key.nk"
+    write_secret(str(key), new_user()[0])
+    total, _ = session(tmp_path / "spool", 2)
+    sink = open_sink(f"{url(server)}?creds={key}")
+    told: list[Any] = []
+
+    def tell(failure: Any) -> None:
+        told.append(failure)
+        key.chmod(0o600)
+
+    try:
+        key.chmod(0o644)
+        Shipper(tmp_path / "spool", sink, on_trouble=tell).run(once=True, seconds=20)
+    finally:
+        sink.close(5)
+    assert "others can read this secret" in str(told[0]) and told[1:] == [None]
+    found, _ = run(collected(server.access))
+    whole(found, total)
 
 
 def test_a_tenant_that_is_not_there_keeps_everything(server: Server, tmp_path: Path) -> None:

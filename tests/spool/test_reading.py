@@ -86,6 +86,16 @@ def test_sizes_of_batches(root: Path) -> None:
     assert [batch.first for batch in found[1:]] == [batch.last + 1 for batch in found[:-1]]
 
 
+@pytest.mark.parametrize("max_bytes", [0, -48, 1])
+def test_a_size_that_is_none_gives_a_line(root: Path, max_bytes: int) -> None:
+    """A reader without room for a byte looked for one for ever."""
+    with SpoolWriter(root) as writer:
+        fill(writer, 3)
+    reader = SessionReader(writer.folder)
+    found = [reader.batch(10, max_bytes) for _ in range(5)]
+    assert [batch and (batch.first, batch.count) for batch in found] == [(1, 1), (2, 1), (3, 1), (4, 1), None]
+
+
 def test_damaged_lines_are_left_out_and_counted(root: Path) -> None:
     with SpoolWriter(root) as writer:
         fill(writer, 10)
