@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Later", "Refused", "Sink", "open_sink", "schemes"]
 
 GROUP = "cbprocess.sinks"
+# A URL of a file has no place for a password, and its path may have any character.
+PATH = re.compile(r"file:(?!//[^/])")
 # Those of this package are entry points, too; setup.py makes them of this table. By it they are there in a
 # checkout that is not installed.
 OWN = {
@@ -87,8 +89,16 @@ def open_sink(url: str) -> Sink:
 
 
 def shown(url: str) -> str:
-    """A URL as it may stand in a message: without what may be a password."""
-    return re.sub(r"//[^/]*@", "//", str(url).partition("?")[0])
+    """A URL as it may stand in a message: without what may be a password. One in which a password has / or ?
+    as they are is wrong, and is told as such."""
+    text = str(url)
+    if PATH.match(text):
+        return text
+    head, _, query = text.partition("?")
+    if "@" in query:
+        # Then even the part before the ? may be the beginning of a password.
+        return re.sub(r"(?s)^(.*?//)?.*", r"\1...", head)
+    return re.sub(r"(?s)^(.*?//)?.*@", r"\1", head)
 
 
 def schemes() -> list[str]:

@@ -28,11 +28,13 @@ TAIL_SIZE = 1 << 16
 def open_file(url: str) -> FileSink:
     """The sink for `file:PATH` or `file:///PATH`, which appends to that file. Error 87 for another host, or
     without a path."""
-    parts = urlsplit(url)
-    path = unquote(parts.path)
-    if parts.netloc not in ("", "localhost") or not path:
+    try:
+        _, host, text, *_ = urlsplit(url)
+    except ValueError:
+        host, text = "?", ""
+    if host not in ("", "localhost") or not text:
         raise wrong(f"file:PATH or file:///PATH, not {shown(url)!r:.100}")
-    return FileSink(path)
+    return FileSink(unquote(text))
 
 
 class FileSink:

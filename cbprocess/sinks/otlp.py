@@ -37,6 +37,7 @@ TIMEOUT_S = 10.0
 COMPRESSION_LEVEL = 1
 ANSWER_SIZE_MAX = 1 << 16
 ENCODINGS = ("json", "protobuf")
+FORM = "otlp+http://HOST[:PORT][/PATH][?encoding=json|protobuf]"
 SERVICE = "opentelemetry.proto.collector.logs.v1.logs_service_pb2"
 # The names of OpenTelemetry's own variables.
 HEADERS_VARIABLE = "OTEL_EXPORTER_OTLP_HEADERS"
@@ -58,11 +59,12 @@ def open_otlp(url: str) -> OtlpSink:
         parts = urlsplit(url)
         port = parts.port or PORT
         query = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
-    except ValueError as error:
-        raise wrong(f"{shown(url)!r:.100}: {error}") from None
+    except ValueError:
+        # The error's text has the part that is wrong, which may be one of a password.
+        raise wrong(f"{FORM}, not {shown(url)!r:.100}") from None
     encoding = query.pop("encoding", "json")
     if not parts.hostname or query or encoding not in ENCODINGS or parts.username is not None:
-        raise wrong(f"otlp+http://HOST[:PORT][/PATH][?encoding=json|protobuf], not {shown(url)!r:.100}")
+        raise wrong(f"{FORM}, not {shown(url)!r:.100}")
     return OtlpSink(
         parts.hostname,
         port,

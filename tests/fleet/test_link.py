@@ -43,6 +43,9 @@ def test_no_password_of_a_url_is_told() -> None:
     with pytest.raises(CBProcessError) as caught:
         Access("http://user:secret@host")
     assert "secret" not in str(caught.value) and "host" in str(caught.value)
+    with pytest.raises(CBProcessError) as caught:
+        Access("nats://user:a,secret@host")
+    assert "secret" not in str(caught.value)
     assert shown_servers(Access("nats://user:secret@a,tls://b")) == "nats://a, tls://b"
 
 

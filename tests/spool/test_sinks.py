@@ -20,7 +20,7 @@ from spool.spool_tools import Account, decoded, event, fill, until
 
 from cbprocess import CBProcessError, constants
 from cbprocess.cli import main
-from cbprocess.sinks import Later, Refused, Sink, open_sink
+from cbprocess.sinks import Later, Refused, Sink, open_sink, shown
 from cbprocess.sinks.shipping import Shipper
 from cbprocess.spool import Batch, SessionReader, SpoolWriter, sessions
 
@@ -372,6 +372,15 @@ class TestKafka:
         "kafka://h/t?sasl.password=secret&secret",
         "none://user:secret@h",
         "otlp+http://user:secret@h/",
+        # Characters that a URL has in another place make it wrong, and are found all the same.
+        *(
+            f"{scheme}://user:{password}@h/t"
+            for scheme in ("nats", "tls", "kafka", "otlp+http", "file", "none")
+            for password in ("a/secret", "secret/a", "a?secret", "secret?a", "secret?secret@secret", "[secret")
+        ),
+        "nats://user:a,secret/b@h/t",
+        "none:user:secret@h",
+        "user:secret@h",
     ],
 )
 def test_no_password_stands_in_a_message(url: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -379,6 +388,20 @@ def test_no_password_stands_in_a_message(url: str, capfd: pytest.CaptureFixture[
         open_sink(url)
     assert raised.value.code == constants.ERROR_INVALID_PARAMETER
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("nats://user:a@b,other:c@d/t?creds=file", "nats://d/t"),
+        ("otlp+https://h:4318/v1/logs", "otlp+https://h:4318/v1/logs"),
+        ("kafka://h/t?sasl.username=user@h", "kafka://..."),
+        ("file:///a/b@c/d?e", "file:///a/b@c/d?e"),
+        ("file:a//b@c", "file:a//b@c"),
+    ],
+)
+def test_what_is_shown_of_a_url(url: str, text: str) -> None:
+    assert shown(url) == text
 
 
 @pytest.mark.parametrize(
