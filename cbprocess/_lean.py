@@ -9,7 +9,7 @@ from _thread import allocate_lock
 
 
 class suppress:
-    """Is contextlib.suppress."""
+    """Has a block end silently at these errors, as contextlib.suppress does."""
 
     def __init__(self, *kinds: type[BaseException]) -> None:
         self._kinds = kinds

@@ -10,6 +10,7 @@ import os
 from ctypes import byref, c_char_p, c_int, c_void_p
 
 from .._api.launching import SIGKILL, launch_through
+from .._lean import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,15 +46,28 @@ class Child:
         self.pid = number.value
 
     def kill(self) -> None:
+        """Ends it, if it has not ended."""
+        self._look(os.WNOHANG)
         if self.returncode is None:
-            os.kill(self.pid, SIGKILL)
+            # Where the ends of children are ignored, it may be gone by now.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, SIGKILL)
 
     def wait(self) -> int:
         """Waits for its end. Gives its exit status, or the negative number of the signal that ended it."""
-        if self.returncode is None:
-            try:
-                self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            except ChildProcessError:
-                # Popen says so, too, where the ends of children are ignored.
-                self.returncode = 0
+        self._look(0)
+        assert self.returncode is not None
         return self.returncode
+
+    def _look(self, how: int) -> None:
+        """Notes its end; how: what waitpid() is told."""
+        if self.returncode is not None:
+            return
+        try:
+            process_id, status = os.waitpid(self.pid, how)
+        except ChildProcessError:
+            # Popen says so, too, where the ends of children are ignored.
+            self.returncode = 0
+        else:
+            if process_id:
+                self.returncode = os.waitstatus_to_exitcode(status)

@@ -22,11 +22,21 @@ def main() -> int:
     status = command_line()
     # Python would take itself apart for as long as all imports have taken. Where it has no other threads than
     # those of the command line, which nobody waits for, what matters of that is done here.
-    if sys.platform != "win32" and "threading" not in sys.modules and not sys.flags.inspect:
+    is_alone = "threading" not in sys.modules and not sys.flags.inspect and not _is_watched()
+    if sys.platform != "win32" and is_alone:
         atexit._run_exitfuncs()
         if _is_flushed():
             os._exit(status & 0xFF)
     return status
+
+
+def _is_watched() -> bool:
+    """Whether a profiler, a debugger or the like looks at what Python does: they write at its end."""
+    if sys.getprofile() is not None or sys.gettrace() is not None:
+        return True
+    if sys.version_info >= (3, 12):
+        return any(sys.monitoring.get_tool(number) is not None for number in range(6))
+    return False
 
 
 def _is_flushed() -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import pstats
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,3 +71,41 @@ def test_a_command_without_options_loads_what_it_needs() -> None:
 def test_an_option_loads_its_part_alone(tmp_path: Path, options: list[str], expected: set[str]) -> None:
     words = [word.format(tmp_path) for word in options]
     assert parts(loaded("run", *words, "-o", tmp_path / "lines", "--", "true")) == expected
+
+
+def test_a_profiler_writes_what_it_has_seen(tmp_path: Path) -> None:
+    """The quick end of the process took its work away."""
+    line = [sys.executable, "-m", "cProfile", "-o", str(tmp_path / "profile")]
+    line += ["-m", "cbprocess", "run", "-q", "--", "sh", "-c", "exit 3"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (3, "")
+    found: Any = pstats.Stats(str(tmp_path / "profile"))
+    assert "run" in {function for _, _, function in found.stats}
+
+
+LAUNCHER_GONE = """
+import signal, sys
+from cbprocess._binding import library
+from cbprocess.cli import main
+library.launcher_path = lambda: "/bin/true"
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+sys.exit(main(["run", "--", "true"]))
+"""
+
+
+def test_a_launcher_that_has_gone_hides_no_reason() -> None:
+    """To end it failed where the system waits for children, and that was told in place of the reason."""
+    done = subprocess.run([sys.executable, "-c", LAUNCHER_GONE], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 125
+    assert done.stderr.startswith("cbprocess: ") and done.stderr.count("\n") == 1
+
+
+def test_a_child_that_has_gone_cannot_be_ended() -> None:
+    from cbprocess.cli.child import Child
+
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    child = object.__new__(Child)
+    child.pid, child.returncode = gone.pid, None
+    child.kill()
+    assert child.wait() == 0
