@@ -39,8 +39,8 @@ class Feed:
     """The events of a tenant, of all hosts or of one. One task reads it.
 
     since: only events of this time or later (aware datetime). after, created: go on behind a place that
-    `position` was. is_new: only what comes from now on. begins: the number
-    with which a session goes on behind that place, 0 for one that is not known."""
+    `position` was. is_new: only what comes from now on. begins: the number with which a session goes on
+    behind that place, 0 for one that is not known."""
 
     def __init__(
         self,

@@ -19,8 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-# Servers take messages of 1 MiB by default, with their headers.
-# A rule file of some 10,000 rules.
+# Servers take messages of 1 MiB by default, with their headers. A rule file of this size has some 10,000
+# rules.
 SIZE_MAX = 1_000_000
 # Stands before what is signed. A server has its clients sign what it likes (the nonce of a connection): even
 # where a signer's key was used to connect, such a signature is none of a document.

@@ -376,7 +376,7 @@ class TestKafka:
         *(
             f"{scheme}://user:{password}@h/t"
             for scheme in ("nats", "tls", "kafka", "otlp+http", "file", "none")
-            for password in ("a/secret", "secret/a", "a?secret", "secret?a", "secret?secret@secret", "[secret")
+            for password in ("a/secret", "secret/a", "a?secret", "secret?a", "a?secret@secret", "[secret")
         ),
         "nats://user:a,secret/b@h/t",
         "none:user:secret@h",
