@@ -374,9 +374,10 @@ class Printer:
         """Waits until all events from before this call have been told: until none waits for a worker and no
         more come, or, where processes go on, until a later one has come. Gives up events of which none is
         taken for LAST_EVENT_LIMIT_S."""
-        delivered, end_s = -1, 0.0
-        begun_ns = time.time_ns()
-        while self._told_ns <= begun_ns:
+        begun_ns, counts = time.monotonic_ns(), self._process.statistics()
+        delivered, end_s, known = -1, 0.0, counts.delivered + counts.queued
+        # Events have the times of a clock that may be set, so the call's time is that of the clock of now.
+        while delivered <= known or self._told_ns <= time.time_ns() - (time.monotonic_ns() - begun_ns):
             counts = self._process.statistics()
             if counts.delivered != delivered:
                 delivered, end_s = counts.delivered, time.monotonic() + LAST_EVENT_LIMIT_S

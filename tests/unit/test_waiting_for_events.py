@@ -81,3 +81,41 @@ def test_a_machine_that_never_rests_keeps_nobody_waiting(output: Output) -> None
     busy.handle = made.handler("thread_termination")
     made.wait_for_quiet()
     assert busy.count == 5
+
+
+HOUR_NS = 3600 * 10**9
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The nanoseconds by which the clock has been set."""
+    set_by, real = [0], time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + set_by[0])
+    yield set_by
+
+
+def test_a_clock_that_was_set_back_before_ends_no_wait(output: Output, clock: list[int]) -> None:
+    """Events from before it was set have later times than the call. Nothing was awaited then."""
+    process = Counting((1, 1), (1, 1), (1, 1), (2, 0), (2, 0))
+    made = printer.Printer(cli.parse(["run", "-q", "--", "true"]), output, process)  # type: ignore[arg-type]
+    event = make_event(constants.PROC_EVT_THREAD_TERMINATION, sequence=1, time_ns=time.time_ns())
+    dispatch_once(event, made.handler("thread_termination"))
+    clock[0] = -HOUR_NS
+    made.wait_for_quiet()
+    assert process.left == [(2, 0)]
+
+
+@pytest.mark.parametrize("set_by", [-HOUR_NS, HOUR_NS])
+def test_a_clock_that_is_set_meanwhile_prolongs_no_wait(
+    output: Output, clock: list[int], set_by: int
+) -> None:
+    class Setting(Busy):
+        def statistics(self) -> Any:
+            clock[0] = set_by if self.count > 2 else 0
+            return super().statistics()
+
+    busy = Setting()
+    made = printer.Printer(cli.parse(["run", "-q", "--", "true"]), output, busy)  # type: ignore[arg-type]
+    busy.handle = made.handler("thread_termination")
+    made.wait_for_quiet()
+    assert busy.count == 5
