@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import supervised
-from live_tools import Programs, tracer_of, wait_until
+from live_tools import Programs, is_alive, tracer_of, wait_until
 
 from cbprocess import Rule, records, spool
 from cbprocess.fleet import following
@@ -138,13 +138,62 @@ def test_a_failed_execution_is_taken_back(tmp_path: Path) -> None:
     assert {record["sequence"] for record in told} <= taken_back
 
 
+@pytest.mark.parametrize("options", [[], ["--json", "-o", "/dev/null"]], ids=["alone", "beside_json"])
+def test_who_goes_on_unsupervised_is_in_the_spool(tmp_path: Path, options: list[str]) -> None:
+    """It was printed by --json alone, so that a fleet did not hear of it."""
+    root = tmp_path / "spool"
+    script = f"mkfifo {tmp_path}/go; (read line <{tmp_path}/go) >/dev/null 2>&1 & exit 3"
+    assert command("run", "--spool", root, *options, "--", "sh", "-c", script).returncode == 3
+    found = spooled(root)
+    told, end = found[-2:]
+    assert (told["event"], end["event"]) == ("unsupervised", "session_end")
+    (process_id,) = told["process_ids"]
+    assert is_alive(process_id)
+    assert process_id not in [record["process_id"] for record in events(found, "process_termination")]
+    (tmp_path / "go").write_text("")
+    # Everything that reads a spool takes it.
+    sink = tmp_path / "shipped"
+    assert command("ship", root, f"file:{sink}", "--once").returncode == 0
+    assert [record["event"] for record in records.read_lines(sink)][-2:] == ["unsupervised", "session_end"]
+    for form in ("cbprocess", "ecs", "ocsf", "otel"):
+        converted = command("convert", sink, "--format", form)
+        assert converted.returncode == 0 and str(process_id) in converted.stdout.splitlines()[-2]
+
+
+def test_nobody_left_is_nothing_to_tell_in_the_spool(tmp_path: Path) -> None:
+    root = tmp_path / "spool"
+    command("run", "--spool", root, "--", "sh", "-c", "true & wait; exit 3")
+    assert not events(spooled(root), "unsupervised")
+
+
+def test_who_is_attached_to_and_leaves_others_behind(tmp_path: Path) -> None:
+    root = tmp_path / "spool"
+    script = f"mkfifo {tmp_path}/go; read x; (read line <{tmp_path}/go) >/dev/null 2>&1 & exit 0"
+    program = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
+    line = [*supervised.COMMAND_LINE, "attach", "--spool", str(root), str(program.pid)]
+    with subprocess.Popen(line, stderr=subprocess.DEVNULL) as attached:
+        try:
+            wait_until(lambda: tracer_of(program.pid) or attached.poll() is not None, 20, "attached")
+            time.sleep(0.3)
+            program.communicate(b"\n", timeout=30)
+            assert attached.wait(30) == 0
+        finally:
+            program.kill()
+            attached.kill()
+    (told,) = events(spooled(root), "unsupervised")
+    assert [is_alive(process_id) for process_id in told["process_ids"]] == [True]
+    (tmp_path / "go").write_text("")
+
+
 def test_what_is_hidden_and_what_is_added(tmp_path: Path) -> None:
     root = tmp_path / "spool"
-    line = ("run", "--spool", root, "--redact", "--enrich", "cwd", "--", "/bin/true", "--password=geheim")
+    # It does not wait for the spool, so it has to live until somebody looks at its folder.
+    words = ("sh", "-c", "sleep 1; exit 0", "--password=geheim")
+    line = ("run", "--spool", root, "--redact", "--enrich", "cwd", "--", *words)
     assert command(*line, cwd=tmp_path).returncode == 0
     assert not any(b"geheim" in path.read_bytes() for path in root.rglob("*.jsonl"))
-    (created,) = events(spooled(root), "process_creation")
-    assert created["arguments"][1].startswith("--password=")
+    created = events(spooled(root), "process_creation")[0]
+    assert created["arguments"][3].startswith("--password=")
     assert created["working_directory"] == str(tmp_path)
 
 
