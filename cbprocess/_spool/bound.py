@@ -56,7 +56,10 @@ class Removed(NamedTuple):
     total: int
     """The numbers that went now."""
     tales: list[dict[str, Any]]
-    """What these lines told of other sessions, and of losses without numbers: to be told again."""
+    """What these lines told of other sessions, and of losses without numbers: to be told again by the one who
+    has removed them, and by nobody else. Empty for the own session."""
+    lines: list[tuple[int, int]]
+    """The first and the last number of each segment that went now."""
 
 
 class Held(NamedTuple):
@@ -126,7 +129,11 @@ def hold_bound(root: Path, limit: int, own: Path | None, extra: int = 0) -> Held
         if gone is not None:
             before = removed.get(index)
             if before is not None:
-                gone = gone._replace(total=before.total + gone.total, tales=before.tales + gone.tales)
+                gone = gone._replace(
+                    total=before.total + gone.total,
+                    tales=before.tales + gone.tales,
+                    lines=before.lines + gone.lines,
+                )
             removed[index] = gone
         if session.parts and session.has_candidate:
             heapq.heappush(queue, (session.age, index))
@@ -170,7 +177,7 @@ def _remove_oldest(session: _Session) -> tuple[int, Removed | None]:
         remove_folder(session.folder)
     if last is None or last <= acked:
         return size, None
-    return size, Removed(origin, acked + 1, last, last - max(first - 1, acked), tales)
+    return size, Removed(origin, acked + 1, last, last - max(first - 1, acked), tales, [(first, last)])
 
 
 def _sweep(root: Path) -> None:

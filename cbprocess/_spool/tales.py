@@ -37,7 +37,7 @@ class Tales:
         self._lines[number] = fields
 
     def forget(self, acked: int) -> None:
-        """Lines up to this number are safe."""
+        """Lines up to this number are safe, or others tell what they said."""
         for number in [number for number in self._lines if number <= acked]:
             del self._lines[number]
 

@@ -66,6 +66,9 @@ CHUNK_BYTES = 256 << 10
 # A failed write is tried again after this time, and at the end for so long.
 RETRY_S = 0.2
 CLOSE_LIMIT_S = 2.0
+# At the end, what is told may take the room of what was told, which has to be told again then. After so many
+# rounds it is written whatever the bound says.
+CLOSE_ROUNDS = 8
 # What a file's name has room for.
 BOOT_SIZE_MAX = 100
 # The part of the bound that one line may have.
@@ -290,15 +293,18 @@ class SpoolWriter:
         if gone.origin != self.origin:
             self._tell(**fields, lost_boot=gone.origin.boot, lost_session=gone.origin.session)
             return
-        again = self._tales.again(gone.first, gone.last, is_covered=True)
+        again = [told for each in gone.lines for told in self._tales.again(*each, is_covered=True)]
+        # Other lines up to the last one were removed by other writers, who tell what these said.
+        self._tales.forget(gone.last)
         self._tell(**fields)
-        for told in again:
+        for told in self._tales.together(again):
             self._tell(**told)
 
     # ---- The thread ----
 
     def _run(self) -> None:
         end_s = None
+        rounds = 0
         while True:
             self._ready.wait()
             # Lines are written together.
@@ -328,15 +334,18 @@ class SpoolWriter:
                 self._failure = None
                 if not self._is_blocked and self._size <= self._memory // 2:
                     self._tell_losses()
-                if is_last and not self._lines:
-                    if not self._is_blocked:
-                        break
+                if not is_last:
+                    continue
+                rounds += 1
+                if not self._lines and not self._is_blocked:
+                    break
+                if not self._lines or rounds == CLOSE_ROUNDS:
                     self._queue_last_words()
         self._finish()
 
     def _queue_last_words(self) -> None:
         """Has a spool without room take the tales of what was lost, of this session and of those that it has
-        removed: they are short, and nobody else knows of them."""
+        removed: they are short, and nobody else knows of them. With them it ends: they remove nothing."""
         self._is_blocked = False
         self._is_bounded = False
         self._tell_losses()
