@@ -76,9 +76,9 @@ def test_an_option_loads_its_part_alone(tmp_path: Path, options: list[str], expe
 def test_a_profiler_writes_what_it_has_seen(tmp_path: Path) -> None:
     """The quick end of the process took its work away."""
     line = [sys.executable, "-m", "cProfile", "-o", str(tmp_path / "profile")]
-    line += ["-m", "cbprocess", "run", "-q", "--", "sh", "-c", "exit 3"]
+    line += ["-m", "cbprocess", "run", "-q", "--", "true"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (3, "")
+    assert (done.returncode, done.stderr) == (0, "")
     found: Any = pstats.Stats(str(tmp_path / "profile"))
     assert "run" in {function for _, _, function in found.stats}
 
@@ -109,3 +109,45 @@ def test_a_child_that_has_gone_cannot_be_ended() -> None:
     child.pid, child.returncode = gone.pid, None
     child.kill()
     assert child.wait() == 0
+
+
+WAIT_FAILS = """
+import sys, time
+from cbprocess._api.launching import Launch
+from cbprocess.cli import main
+wait, marker = Launch.wait, sys.argv[1]
+def fail_once(launch):
+    Launch.wait = wait
+    wait(launch)
+    while not open(marker).read():
+        time.sleep(0.01)
+    raise ValueError("a failure behind the start")
+Launch.wait = fail_once
+sys.exit(main(["run", "--", "sh", "-c", 'echo ran >> "$0"', marker]))
+"""
+
+
+def test_a_failure_behind_the_start_starts_nothing_again(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    marker.touch()
+    line = [sys.executable, "-c", WAIT_FAILS, str(marker)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, marker.read_text()) == (1, "ran\n")
+    assert done.stderr.endswith("ValueError: a failure behind the start\n")
+
+
+WITHOUT_C_LIBRARY = """
+import sys, types
+from cbprocess.cli import child, main
+def fail(name):
+    raise OSError("no library")
+child.ctypes = types.SimpleNamespace(CDLL={})
+sys.exit(main(["run", "-q", "--", "echo", "ran"]))
+"""
+
+
+@pytest.mark.parametrize("library", ["fail", "lambda name: object()"], ids=["none", "without-names"])
+def test_a_start_without_a_c_library_by_name(library: str) -> None:
+    program = WITHOUT_C_LIBRARY.format(library)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
