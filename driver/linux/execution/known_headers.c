@@ -5,7 +5,10 @@
  * of change does not tell it alone: who may write to a file can map it, wait, and write to the mapping without
  * another time. So a file is remembered only if it belongs to root and nobody else may write to it (the bits of
  * the group have what a list of further users allows), and its time was past when the header was read. Programs
- * that run as root are no adversaries of the helper; what they do otherwise gives another time. */
+ * that run as root are no adversaries of the helper; what they do otherwise gives another time.
+ *
+ * One writer is missed: a user who has mapped his file before root makes it root's own (chown). What he writes
+ * from then on is found only at the stop after execve, where a refusal ends the process. */
 #include "known_headers.h"
 
 #include <string.h>

@@ -11,8 +11,9 @@ enum { PLACES_MAX = 13 };
 
 static void identify(struct executable *executable)
 {
-    executable->is_known =
-        executable->is_known && cbpd_read_program_identity(executable->tid, &executable->file.identity, NULL);
+    struct located_file *file = &executable->file;
+    executable->is_known = executable->is_known &&
+                           cbpd_read_program_identity(executable->tid, &file->identity, &file->changed_ns);
 }
 
 void cbpd_find_executable(uint32_t tid, bool needs_path_only, struct executable *executable)

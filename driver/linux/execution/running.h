@@ -21,12 +21,17 @@ struct known_file {
 };
 
 /* Says whether the program is this file, and takes its path from there. It is, if it has the number and the time of
- * change: a file that has been made since with that number has a later time. That holds only if the time was
- * past when the file was looked at, by more than the steps of the kernel's clock, and if the kernel itself has
- * the file system.
+ * change: a file that has been made since with that number has a later time, and so has one that has got
+ * another name, or one more. That holds only if the file had one name when it was looked at, if its time was
+ * past then by more than the steps of the kernel's clock, and if the kernel itself has the file system.
  *
- * A folder above the file may have got another name meanwhile, which is not noticed: nothing tells that from a
- * program that was executed first, and whose folder was renamed then. */
+ * The path is the one of the look, and may not be the one that led to the program, where that leaves no trace
+ * in the file:
+ * - A folder above it has got another name. Nothing tells that from a program that was executed first, and
+ *   whose folder was renamed then.
+ * - The file is mounted at a second place. The caller has to rule out mounts of the tree's own, so that it
+ *   was an administrator's mount.
+ * - The file system is FAT, which has no such time, and the file has been renamed. */
 bool cbpd_find_known_executable(uint32_t tid, const struct known_file *known, struct executable *executable);
 
 void cbpd_find_executable(uint32_t tid, bool needs_path_only, struct executable *executable);

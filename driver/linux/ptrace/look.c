@@ -41,10 +41,11 @@ static void prepare(struct tracer *self, struct look *look, struct task *task,
 }
 
 /* A file that was approved at the entry is known again by what the kernel says of it. Not beside the tracer: a file
- * system that a program serves says anything, and a reader may outlive the image. */
+ * system that a program serves says anything, and a reader may outlive the image. And not in another root or in
+ * other mounts than the helper's, where a program may have given the file a second path. */
 static void know_approved_file(struct reading *reading, const struct task *task)
 {
-    if (!task->approval.valid || !task->approval.facts.is_direct)
+    if (!task->approval.valid || !task->approval.facts.is_direct || !reading->place.has_our_root)
         return;
     const struct cbpd_image_file *file = cbpd_executable_of(task->approval.image);
     reading->known = (struct known_file){.path = file->path,

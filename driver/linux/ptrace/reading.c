@@ -54,7 +54,8 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
     scratch->size = 0;
     for (uint32_t i = 0; i < chain->file_count; i++) {
         const struct chain_file *file = &chain->files[i];
-        uint64_t words[] = {file->device, file->inode, file->path_size, file->given_size};
+        uint64_t words[] = {file->device, file->inode, (uint64_t) file->changed_ns, file->path_size,
+                            file->given_size};
         done = done && text_append(scratch, (const char *) words, sizeof words);
     }
     done =
@@ -66,10 +67,12 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
 
 /* ---- At the entry of execve ---- */
 
-/* Gives the file's time of change if a file that is made from now on surely has a later one. */
-static int64_t time_if_settled(const struct chain_file *file)
+/* Gives the time of change by which a chain's only file can be known again (running.h). 0: it cannot. */
+static int64_t time_if_settled(const struct chain *chain)
 {
-    return !file->is_deleted && cbpd_is_settled(file->changed_ns) ? file->changed_ns : 0;
+    const struct chain_file *file = &chain->files[0];
+    bool has_one_name = chain->file_count == 1 && chain->status.st_nlink == 1 && !file->is_deleted;
+    return has_one_name && cbpd_is_settled(file->changed_ns) ? file->changed_ns : 0;
 }
 
 static enum resolution read_call(struct reading *reading, const struct syscall_entry *entry)
@@ -107,7 +110,7 @@ static enum resolution read_call(struct reading *reading, const struct syscall_e
     reading->arguments_size = reading->reader.list.size > 0 ? (uint32_t) reading->reader.list.size : 1;
     reading->facts.arguments = cbpd_digest_of(reading->composed.bytes, reading->composed.size);
     reading->facts.is_direct = chain->file_count == 1;
-    reading->facts.changed_ns = time_if_settled(&chain->files[0]);
+    reading->facts.changed_ns = time_if_settled(chain);
     return digest_chain(chain, &reading->composed, &reading->facts.chain) ? RESOLVED : UNKNOWN;
 }
 

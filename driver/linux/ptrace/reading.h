@@ -28,9 +28,9 @@ struct syscall_entry {
 /* The entry of execve decides about these facts, which are compared with what is executed. */
 struct execution_facts {
     struct digest arguments; /* of the list that the program gets */
-    struct digest chain;     /* of every file in the chain, and of their names */
+    struct digest chain;     /* of every file in the chain, their names and times of change */
     bool is_direct;          /* no script leads to the program */
-    int64_t changed_ns;      /* when the program's file has changed last; 0: it may change unnoticed */
+    int64_t changed_ns;      /* when the only file has changed last; 0: it cannot be known again by that */
 };
 
 struct stop_registers {
