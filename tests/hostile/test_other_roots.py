@@ -23,6 +23,7 @@ WAYS = (
     "chroot-x32",
     "pivot_root",
     "unshare",
+    "unshare-empty",
     "clone",
     "setns",
 )

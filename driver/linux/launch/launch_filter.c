@@ -35,18 +35,30 @@ enum {
 #define PASS BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 #define FAIL(error) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (error))
 
-/* An argument counts by its low half, because all that is checked has 32 bits. */
+/* An argument mostly counts by its low half, because what is checked has 32 bits. */
+#define HALF(index, offset)                                                                                  \
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t) offsetof(struct seccomp_data, args[index]) + (offset))
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define ARGUMENT(index) LOAD(args[index])
+#define ARGUMENT(index) HALF(index, 0)
+#define UPPER_HALF(index) HALF(index, 4)
 #else
-#define ARGUMENT(index)                                                                                      \
-    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t) offsetof(struct seccomp_data, args[index]) + 4)
+#define ARGUMENT(index) HALF(index, 4)
+#define UPPER_HALF(index) HALF(index, 0)
 #endif
 
 /* These jump over that many instructions if the loaded value is this one, is not, or has some of the bits. */
 #define SKIP_IF(value, count) BPF_JUMP(BPF_JMP | BPF_K | BPF_JEQ, (uint32_t) (value), count, 0)
 #define SKIP_UNLESS(value, count) BPF_JUMP(BPF_JMP | BPF_K | BPF_JEQ, (uint32_t) (value), 0, count)
 #define SKIP_IF_BITS(bits, count) BPF_JUMP(BPF_JMP | BPF_K | BPF_JSET, (uint32_t) (bits), count, 0)
+
+/* With these flags alone, unshare gives the caller neither another root nor other mounts. Any other one stops,
+ * also one that a later kernel brings: UNSHARE_EMPTY_MNTNS (Linux 7.1) makes mounts without CLONE_NEWNS. */
+enum {
+    NEW_TIME_NAMESPACE = 0x80, /* CLONE_NEWTIME, which older headers lack */
+    HARMLESS_UNSHARING = CLONE_FILES | CLONE_FS | CLONE_SYSVSEM | CLONE_VM | CLONE_SIGHAND | CLONE_THREAD |
+                         CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC |
+                         CLONE_NEWCGROUP | NEW_TIME_NAMESPACE
+};
 
 struct program {
     unsigned short length;
@@ -82,12 +94,15 @@ static void append_signal(struct program *program, enum syscall_kind kind, const
 static void append_condition(struct program *program, enum syscall_kind kind, const struct cbp_launch_go *go)
 {
     switch (kind) {
-    case SYSCALL_CLONE: /* with a flag that hides the child from a tracer, or gives it another parent or mounts */
+    /* With a flag that hides the child from a tracer, or gives it another parent or mounts. All bits that this
+     * call takes have had a meaning for long; what is new is clone3's alone. */
+    case SYSCALL_CLONE:
         APPEND(program, ARGUMENT(0), SKIP_IF_BITS(CLONE_UNTRACED | CLONE_PARENT | CLONE_NEWNS, 1), PASS,
                STOP);
         return;
     case SYSCALL_UNSHARE: /* a root of the caller's own means what it did, until another call */
-        APPEND(program, ARGUMENT(0), SKIP_IF_BITS(CLONE_NEWNS, 1), PASS, STOP);
+        APPEND(program, UPPER_HALF(0), SKIP_UNLESS(0, 3), ARGUMENT(0), SKIP_IF_BITS(~HARMLESS_UNSHARING, 1),
+               PASS, STOP);
         return;
     case SYSCALL_SECCOMP: /* a listener answers before the helper's stop, and could avoid it */
         APPEND(program, ARGUMENT(1), SKIP_IF_BITS(SECCOMP_FILTER_FLAG_NEW_LISTENER, 1), PASS, FAIL(EBUSY));

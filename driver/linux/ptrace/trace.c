@@ -106,7 +106,7 @@ static struct disposition handle_syscall(struct tracer *self, struct task *task)
         return cbpd_handle_execution(self, task, &entry);
     case SYSCALL_CHROOT:
     case SYSCALL_PIVOT_ROOT:
-    case SYSCALL_UNSHARE: /* stopped only if it asks for mounts */
+    case SYSCALL_UNSHARE: /* stopped only if it may ask for mounts */
     case SYSCALL_SETNS:
         cbpd_note_other_root(self);
         return go_on(0);

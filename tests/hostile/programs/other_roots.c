@@ -1,8 +1,8 @@
 /* Executes a path that means another file in another root, or in other mounts, than it means to the helper.
  *
  * other_roots HOW ROOT FOLDER NAME. ROOT has FOLDER, too, with a file NAME. HOW the task gets there: chroot,
- * chroot-by-thread, chroot-by-sharer, chroot-i386, chroot-x32, pivot_root, unshare, clone, setns. Then it
- * executes FOLDER/NAME. It prints "errno N", or what the executed program prints; "impossible" if this
+ * chroot-by-thread, chroot-by-sharer, chroot-i386, chroot-x32, pivot_root, unshare, unshare-empty, clone, setns.
+ * Then it executes FOLDER/NAME. It prints "errno N", or what the executed program prints; "impossible" if this
  * machine or this user has no such way. A user's namespaces are made if root's rights are needed.
  *
  * other_roots: prints "ran". */
@@ -20,6 +20,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* Linux 7.1 has this flag of unshare: the caller's root is an empty folder in mounts of its own. */
+enum { NEW_EMPTY_MOUNTS = 0x00100000, COPY_TREE = 1, MOUNT_AT_DESCRIPTOR = 4 };
 
 static const char *root, *folder, *name;
 
@@ -100,6 +103,17 @@ static void pivot(void)
     demand(syscall(SYS_pivot_root, ".", ".") == 0 && umount2(".", MNT_DETACH) == 0 && chdir("/") == 0);
 }
 
+/* ROOT is mounted over the empty root, and "/.." leads there. */
+static void leave_everything(void)
+{
+    static char above[4096];
+    int tree = (int) syscall(SYS_open_tree, AT_FDCWD, root, COPY_TREE | AT_RECURSIVE | O_CLOEXEC);
+    demand(tree >= 0 && unshare(NEW_EMPTY_MOUNTS) == 0);
+    demand(syscall(SYS_move_mount, tree, "", AT_FDCWD, "/", MOUNT_AT_DESCRIPTOR) == 0);
+    snprintf(above, sizeof above, "/..%s", folder);
+    folder = above;
+}
+
 static void enter_namespace(void)
 {
     char path[64];
@@ -154,6 +168,8 @@ int main(int argc, char **argv)
     } else if (strcmp(how, "unshare") == 0) {
         demand(unshare(CLONE_NEWNS) == 0);
         mount_over();
+    } else if (strcmp(how, "unshare-empty") == 0) {
+        leave_everything();
     } else if (strcmp(how, "clone") == 0) {
         pid_t child = clone(change_and_execute, stack + sizeof stack, CLONE_NEWNS | SIGCHLD, NULL);
         demand(child > 0 && waitpid(child, &status, 0) == child);
