@@ -118,3 +118,23 @@ def test_a_sandbox(call: str, code: int, words: str) -> None:
     capabilities, failure = done.stdout.splitlines()
     assert capabilities == "0"
     assert failure.startswith(f"{code} ") and words in failure
+
+
+# A denied program of a shell: a refusal by errno is 126, and one that ends the process 137.
+DENIED = """
+import cbprocess
+filter = cbprocess.CBProcess()
+filter.initialize("{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D13}")
+filter.add_rule(name="*/true", action="deny")
+with filter:
+    filter.start_filter(0)
+    filter.popen(["/bin/sh", "-c", "/bin/true; echo $?"]).wait()
+"""
+
+
+@pytest.mark.parametrize("calls", ["437", "439", "437,439"], ids=["openat2", "faccessat2", "both"])
+def test_a_refusal_in_an_older_sandbox(calls: str) -> None:
+    """Its profile does not know a call that the helper uses, and answers EPERM instead of ENOSYS."""
+    line = [sys.executable, str(PROGRAMS / "without_call.py"), calls, DENIED]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("126\n", 0), done.stderr

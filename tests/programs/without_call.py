@@ -1,5 +1,5 @@
-"""Runs a Python program under a seccomp filter that forbids one system call, as a container's profile may.
-Arguments: the call's number, the program's text."""
+"""Runs a Python program under seccomp filters that forbid system calls, as a container's profile may.
+Arguments: the calls' numbers with commas between, the program's text."""
 
 from __future__ import annotations
 
@@ -40,5 +40,6 @@ def forbid(number: int) -> None:
     )
 
 
-forbid(int(sys.argv[1]))
+for number in sys.argv[1].split(","):
+    forbid(int(number))
 exec(sys.argv[2])

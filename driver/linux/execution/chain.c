@@ -42,16 +42,17 @@ static enum resolution judge_open_error(void)
 }
 
 /* Checks permission: exactly if the helper is the same user; for root only the mode counts. The kernel also says
- * no to a file on a mount that forbids executions. Source: access(2), the kernel's do_faccessat(). */
+ * no to a file on a mount that forbids executions. Linux before 5.8 lacks the call, and a container's older
+ * profile forbids it as unknown; C libraries then fail, too. Source: access(2), the kernel's do_faccessat(). */
 static bool may_execute(int fd, const struct stat *status, const struct own_link *link)
 {
     if (!S_ISREG(status->st_mode) || (status->st_mode & 0111) == 0)
         return false;
     if (syscall(SYS_faccessat2, fd, "", X_OK, AT_EACCESS | AT_EMPTY_PATH) == 0)
         return true;
-    if (errno != ENOSYS) /* Linux before 5.8 */
+    if (errno != ENOSYS && errno != EPERM)
         return false;
-    return faccessat(link->folder, link->name, X_OK, AT_EACCESS) == 0;
+    return syscall(SYS_faccessat, link->folder, link->name, X_OK) == 0;
 }
 
 static bool other_formats_are_registered(void)

@@ -180,7 +180,9 @@ static int look_up_from(const struct place *place, int folder, const char *path,
         how.resolve |= RESOLVE_NO_SYMLINKS;
         fd = (int) syscall(SYS_openat2, folder, path, &how, sizeof how);
     }
-    if (fd >= 0 || (errno != ELOOP && errno != EXDEV && errno != EAGAIN && errno != ENOSYS))
+    bool may_be_walked = errno == ELOOP || errno == EXDEV || errno == EAGAIN || errno == ENOSYS ||
+                         errno == EPERM /* a container's profile does not know the call */;
+    if (fd >= 0 || !may_be_walked)
         return fd;
     int root =
         is_from_root && !is_from_ours ? fcntl(folder, F_DUPFD_CLOEXEC, 0) : open_own(place->tid, "root");
