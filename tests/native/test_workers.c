@@ -157,7 +157,10 @@ static void binding_worker(uint64_t context, struct cbp_worker *worker)
     CHECK_OK(cbp_worker_bind(worker, on_bound_event, &bound_block));
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER,
                cbp_worker_bind_type(worker, CBP_PROC_EVT_PROCESS_TERMINATION, NULL));
-    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_worker_bind_type(worker, UINT32_MAX, on_bound_termination));
+    static const uint32_t no_types[] = {0, 3, 5, 2 * CBP_PROC_EVT_THREAD_HANDLE_OPERATION, UINT32_MAX};
+    for (size_t i = 0; i < sizeof no_types / sizeof no_types[0]; i++)
+        CHECK_CODE(CBP_ERROR_INVALID_PARAMETER,
+                   cbp_worker_bind_type(worker, no_types[i], on_bound_termination));
     CHECK_OK(cbp_worker_bind_type(worker, CBP_PROC_EVT_PROCESS_TERMINATION, on_bound_termination));
     limited_worker(context, worker);
     CHECK_CODE(CBP_ERROR_NO_CALLBACK_ACTIVE, cbp_worker_bind(worker, on_bound_event, &block));

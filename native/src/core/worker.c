@@ -276,7 +276,8 @@ uint32_t cbp_worker_bind(struct cbp_worker *worker, cbp_event_callback callback,
 
 uint32_t cbp_worker_bind_type(struct cbp_worker *worker, uint32_t type, cbp_event_callback callback)
 {
-    if (!worker || !callback || type > CBPI_EVENT_TYPE_MAX)
+    bool is_one_bit = type != 0 && (type & (type - 1)) == 0;
+    if (!worker || !callback || !is_one_bit || type > CBPI_EVENT_TYPE_MAX)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,
                          "a worker, the type of an event and a callback are needed");
     uint32_t error = check_bindable(worker);
