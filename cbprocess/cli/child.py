@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class NoChild(Exception):
-    """No process could be made, or it could not become the launcher."""
+    """No process could be made, or it could not become the launcher, so the command has not run."""
 
 
 class Child:
@@ -36,12 +36,17 @@ class Child:
     def _start(self, program: str, arguments: list[Any], descriptor: int) -> None:
         # Nothing else in this process makes a child that could inherit it.
         os.set_inheritable(descriptor, True)
-        library = ctypes.CDLL(None)
         line = (c_char_p * (len(arguments) + 1))(*map(os.fsencode, arguments))
-        # os.environ may be another environment: entries that are there twice, or no NAME=VALUE.
-        environment = c_void_p.in_dll(library, "environ")
+        try:
+            library = ctypes.CDLL(None)
+            spawn = library.posix_spawn
+            # os.environ may be another environment: entries that are there twice, or no NAME=VALUE.
+            environment = c_void_p.in_dll(library, "environ")
+        except (OSError, AttributeError, ValueError) as error:
+            # The C library is not part of this program, or its names are hidden.
+            raise NoChild from error
         number = c_int()
-        if library.posix_spawn(byref(number), os.fsencode(program), None, None, line, environment):
+        if spawn(byref(number), os.fsencode(program), None, None, line, environment):
             raise NoChild
         self.pid = number.value
 

@@ -193,8 +193,8 @@ def started(
 
         try:
             return Child(process, command, keywords["_words"])
-        except (NoChild, AttributeError, ValueError):
-            # Popen can tell why, and knows no C library by name.
+        except NoChild:
+            # Popen can tell why, and needs no C library by name.
             pass
     return process.popen(command, **keywords)
 
