@@ -14,6 +14,7 @@ from c_library.programs import need, run_tool
 HEADERS = {
     "cbprocess.h",
     "cbp_api.h",
+    "cbp_drivers.h",
     "cbp_pattern_set.h",
     "cbp_script.h",
     "cbp_snapshot.h",
