@@ -100,7 +100,7 @@ class AppliedRules:
 
     A change takes a tenth of a millisecond for each rule of it. Meanwhile an operation that the rules before
     and after it treat alike is treated so: it is refused, keeps its rights, is asked about or goes on. Two
-    things can differ for that moment: what is told or asked of programs whose "ignore" rules change, and a
+    things can differ for that moment: events and questions about programs whose "ignore" rules change, and a
     strip rule is lifted for a program's creator where another one protects the creator, too, and the two come
     one after the other. All methods can be called in any thread and in handlers."""
 
@@ -109,6 +109,8 @@ class AppliedRules:
         self._lock = allocate_lock()
         self._layers: dict[str, tuple[Rule, ...]] = {}
         self._in_force: Rules = {}
+        # The command line asks for these at each start of a program, in another thread.
+        self._ignoring: tuple[Rule, ...] = ()
 
     def apply(self, layer: str, rules: Iterable[Rule]) -> RuleChange:
         """Puts these rules (a RuleSet, or Rules) in the place of the layer's earlier ones. Returns what has
@@ -149,10 +151,18 @@ class AppliedRules:
             # The instance may have gone.
             with suppress(CBProcessError):
                 self._go(reached, before)
-            self._in_force = reached
+            self._note(reached)
             raise
-        self._layers, self._in_force = layers, after
+        self._layers = layers
+        self._note(after)
         return RuleChange(before, after)
+
+    def _note(self, rules: Rules) -> None:
+        """Remembers which rules are in force."""
+        self._in_force = rules
+        ignoring = tuple(rule for rule in rules.values() if rule.action == "ignore")
+        if ignoring != self._ignoring:
+            self._ignoring = ignoring
 
     def _go(self, reached: Rules, after: Rules) -> None:
         for step in steps(dict(reached), after):

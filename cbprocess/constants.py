@@ -80,7 +80,7 @@ THREAD_RESUME = 0x1000  # Continue the thread.
 THREAD_SYNCHRONIZE = 0x00100000  # Wait for the thread to end.
 
 ACTION_ASK = 0  # A handler decides (the reference's filtered process).
-ACTION_IGNORE = 1  # Nothing fires (the reference's ignored process).
+ACTION_IGNORE = 1  # Nothing that the program does fires (the reference's ignored process).
 ACTION_ALLOW = 2  # Goes on at once; the event is delivered afterwards.
 ACTION_DENY = 3  # Refused with the rule's code; the event is delivered afterwards.
 ACTION_STRIP = 4  # Nobody gets the rule's rights to the process; delivered afterwards.

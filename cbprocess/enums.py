@@ -96,7 +96,7 @@ class Action(IntEnum):
     """Actions of rules."""
 
     ASK = 0  # A handler decides (the reference's filtered process).
-    IGNORE = 1  # Nothing fires (the reference's ignored process).
+    IGNORE = 1  # Nothing that the program does fires (the reference's ignored process).
     ALLOW = 2  # Goes on at once; the event is delivered afterwards.
     DENY = 3  # Refused with the rule's code; the event is delivered afterwards.
     STRIP = 4  # Nobody gets the rule's rights to the process; delivered afterwards.

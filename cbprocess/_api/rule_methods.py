@@ -119,7 +119,8 @@ class Rules:
         (-1: every process), with an action.
 
         - "ask": a handler decides, as with the add_filtered_ methods.
-        - "ignore": nothing fires, as with the add_ignored_ methods.
+        - "ignore": nothing that the program does fires, as with the add_ignored_ methods. Its start does,
+          because that is an operation of its creator.
         - "allow": operations go on at once.
         - "deny": process creations are refused with `code` (a Win32 code, 1 .. 0xffffffff; 5).
         - "strip": protects. Others do not get the rights in `access` (PROCESS_ bits, 1 .. 0xffffffff) to the

@@ -12,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# So many processes that went on as programs that are not shown may still come back.
+LEFT_MAX = 64
+
 
 class Stage:
     """A program of a process, from time_ns until the next one. `executed` is False if it was there before:
@@ -50,6 +53,7 @@ class Life:
         "status",
         "threads",
         "timed_out_ns",
+        "was_running",
     )
 
     def __init__(self, process_id: int, started_ns: int, creator: Life | None) -> None:
@@ -58,6 +62,7 @@ class Life:
         self.ended_ns: int | None = None
         self.status: int | None = None
         self.is_nameless = False  # whether it had no program as it ended
+        self.was_running = False  # whether it ran before the filter
         self.creator = creator
         self.children: list[Life] = []
         self.stages: list[Stage] = []
@@ -80,6 +85,12 @@ class Life:
         """False for a process that was to execute a program, and was refused. Its refusals tell of that."""
         was_refused = bool(self.refusals) or (self.is_nameless and self.creator is None)
         return bool(self.stages or self.children) or not was_refused
+
+    @property
+    def is_only_forked(self) -> bool:
+        """Whether it is a fork that has executed nothing and created nobody."""
+        has_executed = any(stage.executed for stage in self.stages)
+        return not (self.was_running or has_executed or self.children or self.refusals)
 
     def end_or(self, now_ns: int) -> int:
         return now_ns if self.ended_ns is None else self.ended_ns
@@ -104,6 +115,8 @@ class Chronicle:
         if life is not None:
             life.ended_ns = None
             self._living[life.process_id] = life
+            if life not in self._siblings(life):
+                self._siblings(life).append(life)
         life = self._executions.pop(sequence, None)
         if life is None:
             return None
@@ -113,7 +126,7 @@ class Chronicle:
             self._be_as_creator(life)
         if is_left and not life.children and not life.refusals:
             self._living.pop(life.process_id, None)
-            (self.roots if life.creator is None else life.creator.children).remove(life)
+            self._drop(life)
         return life.process_id, taken
 
     def add(self, event: events.EventParams) -> None:
@@ -135,17 +148,24 @@ class Chronicle:
             del self._living[event.process_id]
 
     def left(self, process_id: int, now_ns: int, sequence: int) -> None:
-        """Ends a life that goes on as a program that is not shown, which this event tells of."""
+        """Ends a life that goes on as a program that is not shown, which this event tells of. A fork that has
+        done nothing else has been nothing that is shown."""
         life = self._living.pop(process_id, None)
-        if life is not None:
-            life.ended_ns = now_ns
-            self._left[sequence] = life
+        if life is None:
+            return
+        life.ended_ns = now_ns
+        if life.is_only_forked:
+            self._drop(life)
+        self._left[sequence] = life
+        if len(self._left) > LEFT_MAX:
+            del self._left[next(iter(self._left))]
 
     def found_running(
         self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
     ) -> None:
         """Begins the life of a process that runs already. Parents come before their children."""
         life = self._begin(process_id, parent_id, now_ns)
+        life.was_running = True
         life.stages.append(Stage(now_ns, program, shlex.join(arguments), False))
 
     def lives(self) -> Iterator[tuple[int, Life]]:
@@ -168,9 +188,18 @@ class Chronicle:
     def _begin(self, process_id: int, creator_id: int, now_ns: int) -> Life:
         creator = self._living.get(creator_id)
         life = Life(process_id, now_ns, creator)
-        (self.roots if creator is None else creator.children).append(life)
+        self._siblings(life).append(life)
         self._living[process_id] = life
         return life
+
+    def _siblings(self, life: Life) -> list[Life]:
+        return self.roots if life.creator is None else life.creator.children
+
+    def _drop(self, life: Life) -> None:
+        siblings = self._siblings(life)
+        # It is one of the newest.
+        place = next(at for at in range(len(siblings) - 1, -1, -1) if siblings[at] is life)
+        del siblings[place]
 
     def _created(self, event: events.CBProcessProcessCreationEventParams) -> None:
         life = self._living.get(event.process_id)

@@ -10,7 +10,7 @@ from _thread import LockType, allocate_lock
 from .. import constants, events
 from .._api.process import CBProcess
 from .._binding.texts import printable
-from .._checks import checked_pattern, checked_text, quoted
+from .._checks import checked_pattern, quoted
 from .._lean import Bell
 from .destinations import STANDARD_OUTPUT, Pump
 from .output import Output, complain, describe, failure_name, format_line, line_kind, painted, status_text
@@ -147,8 +147,9 @@ class Printer:
         self._choice: Choice | None = None
         if options.name or options.ignore or options.no_children:
             from .choice import Choice
+            from .matching import matching
 
-            self._choice = Choice(options, self._matches, getattr(options, "process_ids", ()))
+            self._choice = Choice(options, matching(process), getattr(options, "process_ids", ()))
         self._ended: set[int] = set()
         self._end = Bell()  # at each end of a process
         # More events are asked for than are printed: ends say when the command's last event is through, and
@@ -252,16 +253,23 @@ class Printer:
         if name == LEFT:
             self._leave(event)
             return
-        self._tally.add(event)
-        if self._summary is not None:
-            self._summary.add(name, event)
-        if self._chronicle is not None:
-            self._chronicle.add(event)
         for listener in self._listeners:
             listener(name, event)
-        if self._view is not None:
-            self._view.add(name, event)
-        if self._is_printed(name):
+        ignored = self.rules.ignored if name.endswith("_creation") else None
+        is_ignored = ignored is not None and ignored.has(event)
+        if is_ignored:
+            self._leave(event)
+            # Its end will not be told, and must not be awaited.
+            self._end.ring()
+        else:
+            self._tally.add(event)
+            if self._summary is not None:
+                self._summary.add(name, event)
+            if self._chronicle is not None:
+                self._chronicle.add(event)
+            if self._view is not None:
+                self._view.add(name, event)
+        if self._is_printed(name) and not (is_ignored and self._has_line_per_program):
             self._print(name, event)
 
     def _is_printed(self, name: str) -> bool:
@@ -295,6 +303,11 @@ class Printer:
         outcome = SHOWN if self._choice is None else self._choice.take_back(failed.sequence)
         if outcome is None:
             return
+        ignored = self.rules.ignored
+        if ignored is not None and ignored.take_back(failed.sequence):
+            outcome = STAYED
+            if not self._has_line_per_program and self._is_printed("process_creation"):
+                self._print_error(failed)
         why = failure_name(failed.os_error)
         if outcome != STAYED:
             self._tally.took_back()
@@ -329,6 +342,9 @@ class Printer:
     def found_running(self, process_id: int, parent_id: int, program: str, arguments: list[str]) -> None:
         """Takes a process that runs already. Parents come before their children."""
         if self._choice is not None and not self._choice.found_running(process_id, parent_id, program):
+            return
+        ignored = self.rules.ignored
+        if ignored is not None and ignored.found_running(process_id, parent_id, program):
             return
         found = process_id, parent_id, program, self.hidden(arguments), time.time_ns()
         if self._chronicle is not None:
@@ -365,9 +381,12 @@ class Printer:
     def wait_for_end(self, process_ids: Collection[int]) -> None:
         """Waits until all events before the end of these processes have been printed."""
         end_s = time.monotonic() + LAST_EVENT_LIMIT_S
-        while not self._ended.issuperset(process_ids):
-            if not self._end.wait(max(end_s - time.monotonic(), 0)):
-                self.wait_for_quiet()
+        while left := set(process_ids) - self._ended:
+            if not self.rules.are_silent(left) and self._end.wait(max(end_s - time.monotonic(), 0)):
+                continue
+            self.wait_for_quiet()
+            # The first event of one that seemed to be silent may just have come.
+            if time.monotonic() >= end_s or self.rules.are_silent(left - self._ended):
                 return
 
     def wait_for_quiet(self) -> None:
@@ -474,16 +493,6 @@ class Printer:
                 if self.counts_real_time:
                     lines.watch(self.now_ns)
         return self._lines
-
-    def _matches(self, pattern: str, program: str) -> bool:
-        """Whether a rule with this pattern would match the program."""
-        from ctypes import byref, c_uint32
-
-        result = c_uint32()
-        wanted, name = checked_pattern(pattern, "a pattern"), checked_text(program, "a program")
-        library = self._process._ready().library
-        library.cbp_pattern_match(wanted, len(wanted), name, len(name), byref(result))
-        return bool(result.value)
 
     def program_of(self, process_id: int) -> str:
         """The name of the program of a living process, or ""."""

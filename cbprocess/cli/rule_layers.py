@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..applied_rules import AppliedRules
     from ..rule_files import RuleSet
     from ..rules import Rule
+    from .ignoring import Ignored
 
 # These rights end, stop, change or read a process.
 PROTECTED_ACCESS = (
@@ -79,6 +80,8 @@ class CommandRules:
         self._applied: AppliedRules | None = None
         self.tell: Callable[[str], object] = complain
         """Gets a sentence about each reading of the file but the first."""
+        self.ignored: Ignored | None = None
+        """The programs that rules ignore. None where there are no layers of rules."""
         self._refusal = NO_PROTECTION if options.command_name == "attach" else ""
         self._path: str | None = options.rules
         self._follows: bool = options.follow_rules
@@ -108,10 +111,17 @@ class CommandRules:
     def _make_layers(self) -> AppliedRules:
         # A command without rules starts without them.
         from ..applied_rules import AppliedRules
+        from .ignoring import Ignored
+        from .matching import matching
 
-        self._applied = AppliedRules(self._process)
-        self._applied.apply("options", option_rules(self._options))
-        return self._applied
+        self._applied = applied = AppliedRules(self._process)
+        applied.apply("options", option_rules(self._options))
+        self.ignored = Ignored(lambda: applied._ignoring, matching(self._process))
+        return applied
+
+    def are_silent(self, process_ids: Iterable[int]) -> bool:
+        """Whether the ends of these processes will not be told, as far as is known now."""
+        return self.ignored is not None and all(map(self.ignored.is_silent, process_ids))
 
     @property
     def has_file(self) -> bool:

@@ -89,7 +89,7 @@
 /* A rule does one of these things with the operations that it matches. */
 #define CBP_ACTION_LIST(X)                                                                                   \
     X(ACTION_ASK, 0u, "A handler decides (the reference's filtered process).")                               \
-    X(ACTION_IGNORE, 1u, "Nothing fires (the reference's ignored process).")                                 \
+    X(ACTION_IGNORE, 1u, "Nothing that the program does fires (the reference's ignored process).")           \
     X(ACTION_ALLOW, 2u, "Goes on at once; the event is delivered afterwards.")                               \
     X(ACTION_DENY, 3u, "Refused with the rule's code; the event is delivered afterwards.")                   \
     X(ACTION_STRIP, 4u, "Nobody gets the rule's rights to the process; delivered afterwards.")

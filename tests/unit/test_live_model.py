@@ -104,6 +104,16 @@ def test_executions_that_did_not_happen() -> None:
     assert len(story.rows(9.0)) == 2
 
 
+def test_a_fork_that_goes_on_as_a_program_that_is_not_shown_is_gone_at_once() -> None:
+    story = Story()
+    story.run(0.0, 10, "sh")
+    story.fork(0.1, 11, 10)
+    story.model.left(11, int((BEGIN_S + 0.2) * SECOND_NS), 9)
+    assert story.rows(0.3) == [(0, 10, "", "sh x")]
+    story.model.take_back(9, "failed E2BIG")
+    assert story.rows(9.0) == [(0, 10, "", "sh x"), (1, 11, "", "(sh)")]
+
+
 def test_who_comes_back_after_its_creator_has_gone_is_shown_once() -> None:
     story = Story()
     story.run(0.0, 10, "sh")

@@ -181,3 +181,26 @@ def test_summary_of_a_tree_deeper_than_recursion_allows() -> None:
     assert len(story.summary.lines(story.now_ns, 40)) < 60
     processes = story.summary.record(story.now_ns)["processes"]
     assert isinstance(processes, list) and len(processes) == 2000
+
+
+def test_a_fork_that_goes_on_as_a_program_that_is_not_shown_has_not_been_there() -> None:
+    story = Story()
+    story.run(10, 1, "sh")
+    story.fork(11, 10)
+    story.chronicle.left(11, story.now_ns, 100)
+    story.fork(12, 10)
+    story.run(13, 12, "ls")
+    story.chronicle.left(12, story.now_ns, 101)
+    assert [life.process_id for _, life in story.chronicle.lives()] == [10, 12, 13]
+    # Where that program fails to start, it is one.
+    story.chronicle.take_back(100, False)
+    story.chronicle.take_back(101, False)
+    assert [life.process_id for _, life in story.chronicle.lives()] == [10, 12, 13, 11]
+    assert all(life.ended_ns is None for _, life in story.chronicle.lives())
+
+
+def test_a_process_that_ran_before_stays_when_it_goes_on_as_one_that_is_not_shown() -> None:
+    story = Story()
+    story.chronicle.found_running(10, 1, "/bin/sh", ["sh"], 1)
+    story.chronicle.left(10, 2, 100)
+    assert [(life.process_id, life.ended_ns) for _, life in story.chronicle.lives()] == [(10, 2)]

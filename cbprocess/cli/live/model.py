@@ -76,6 +76,7 @@ class Shown:
         "children",
         "creator",
         "ended_ns",
+        "has_executed",
         "is_older",
         "name",
         "process_id",
@@ -98,6 +99,7 @@ class Shown:
         self.status: int | None = None
         self.before = ""  # what a failed execution brings back
         self.sequence = 0  # the event of that execution
+        self.has_executed = False  # or was about to
 
 
 class Model:
@@ -147,7 +149,12 @@ class Model:
             shown = self._living.pop(process_id, None)
             if shown is not None:
                 self._left[sequence] = shown
-                self._end(shown, time_ns)
+                if shown.has_executed or shown.is_older or shown.children:
+                    self._end(shown, time_ns)
+                else:
+                    # It was forked for that program, and nothing else.
+                    shown.ended_ns = time_ns
+                    self._take_out(shown, ())
                 while len(self._left) > LEFT_MAX:
                     del self._left[next(iter(self._left))]
 
@@ -207,7 +214,7 @@ class Model:
         shown = self._living.get(event.process_id)
         if shown is None:
             shown = self._begin(event.process_id, event.creating_process_id, event.time_ns)
-        shown.before, shown.sequence = shown.text, event.sequence
+        shown.before, shown.sequence, shown.has_executed = shown.text, event.sequence, True
         shown.text = printable(short_command(event.command_line, event.arguments))
         shown.name = printable(os.path.basename(event.image_file_name or event.process_name))
 
