@@ -75,7 +75,7 @@ def attach(options: argparse.Namespace) -> int:
         def look() -> list[Running]:
             return list(running_tree(process_ids, not options.no_children))
 
-        if printer.needs_running:
+        if printer.needs_running or printer.rules.ignored is not None:
             for row in look():
                 printer.found_running(*row)
         stack.enter_context(process)
@@ -93,6 +93,9 @@ def attach(options: argparse.Namespace) -> int:
                 status = interrupt.status
             printer.wait_for_end(process_ids)
             if status == 0:
-                printer.tell_left(processes_left(process))
+                left = processes_left(process)
+                if spool is not None:
+                    spool.tell_left(left)
+                printer.tell_left(left)
     printer.finish()
     return status

@@ -165,6 +165,8 @@ def text_line(record: dict[str, Any]) -> bytes:
     elif record.get("event") == "lost":
         count = record.get("count")
         what = f"{'an unknown number of' if count is None else count} events are lost: {what}"
+    elif isinstance(record.get("process_ids"), list):
+        what = f"processes {', '.join(map(str, record['process_ids']))}"
     # A host may have written anything, of any length.
     time, host, event, process_id = (printable(part[:TEXT_MAX]) for part in parts)
     return f"{time}  {host:<12}  {event:<19} {process_id:>8}  {printable(str(what)[:TEXT_MAX])}\n".encode(

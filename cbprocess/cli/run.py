@@ -92,7 +92,10 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
             from .rest import processes_left
 
             printer.wait_for_end([process_id])
-            printer.tell_left(processes_left(process))
+            left = processes_left(process)
+            if spool is not None:
+                spool.tell_left(left)
+            printer.tell_left(left)
     printer.finish()
     return status
 

@@ -63,6 +63,13 @@ class Spooling:
         self._on_error = self._process.on_error
         self._process.on_error = self._take_error
 
+    def tell_left(self, process_ids: list[int]) -> None:
+        """Records which processes go on without the filter."""
+        from ..records import made
+
+        if process_ids:
+            self.writer.add(made("unsupervised", self.writer.origin, process_ids=process_ids))
+
     def _take(self, name: str, event: events.EventParams) -> None:
         if name not in self._names:
             return

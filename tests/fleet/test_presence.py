@@ -67,6 +67,12 @@ def test_no_host_makes_a_cell_wide() -> None:
     assert all(len(cell) <= CELL_MAX for cell in _row(Host("web1", 1.0, told)))
     record = {"event": long, "host": long, "time": long, "process_id": long, "command_line": long}
     assert len(text_line(record)) < 6 * TEXT_MAX
+    assert len(text_line({"event": "unsupervised", "process_ids": [long] * 100})) < 6 * TEXT_MAX
+
+
+def test_a_line_about_processes_that_go_on() -> None:
+    line = text_line({"event": "unsupervised", "host": "web1", "process_ids": [12, 13]}).decode()
+    assert line.split()[-3:] == ["processes", "12,", "13"]
 
 
 @pytest.mark.parametrize("value", NONSENSE, ids=repr)
