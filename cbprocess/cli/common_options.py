@@ -38,8 +38,8 @@ PROTECT_HELP = (
     "--events is then process,handle"
 )
 WAIT_ALL_HELP = (
-    "stay until all descendants have ended, too, as always with --deny and --protect; the second signal "
-    "leaves them"
+    "stay until all descendants have ended, too, as always with --deny, --protect and --rules; the second "
+    "signal leaves them"
 )
 ALLOW_HELP = (
     "with --deny '*', execute nothing but what matches P: the path of the file itself, not of a link to it; "

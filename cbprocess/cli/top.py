@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def top(options: argparse.Namespace) -> int:
     """The exit status for the options of `cbprocess top`: 0 after q or Ctrl-C, which are its ordinary end."""
     if options.output is None and os.isatty(2):
+        if options.json:
+            options.parser.error("--json and --format need -o: the view has the terminal")
         # The view has the terminal, and no lines shall follow it.
         options.quiet = True
     status = attach(options) if options.process_ids else monitor(options)

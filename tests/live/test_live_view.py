@@ -16,6 +16,9 @@ import supervised
 from live_terminal import ALTERNATE, NORMAL, Terminal, plain
 from live_tools import tracer_of, wait_until
 
+from cbprocess import Rule
+from cbprocess.rule_files import RuleSet
+
 pytest.importorskip("rich", reason="the extra tui is not installed")
 
 # A text that the command prints is written in its script in two parts: the page shows the script, too.
@@ -90,6 +93,35 @@ def test_top_of_a_process(terminal: Terminal, key: bytes) -> None:
         assert program.poll() is None and not tracer_of(program.pid)
         assert terminal.after().strip() == ""
         program.kill()
+
+
+def test_top_has_records_in_a_file_alone(terminal: Terminal) -> None:
+    """Nothing was printed, and nothing said so."""
+    terminal.start("top", "--format", "ecs", "1")
+    assert terminal.wait_for_end() == 2
+    assert b"--json and --format need -o" in terminal.text
+
+
+def test_top_leaves_out_what_a_rule_ignores(terminal: Terminal, tmp_path: Path) -> None:
+    RuleSet([Rule(name="sleep", action="ignore")]).write_file(tmp_path / "rules.json")
+    (tmp_path / "script").write_text("sleep 60 & read line; sleep 0.1; /usr/bin/env true; read line; kill $!")
+    line = ["sh", str(tmp_path / "script")]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, bufsize=0) as program:
+        assert program.stdin is not None
+        try:
+            children = Path(f"/proc/{program.pid}/task/{program.pid}/children")
+            wait_until(children.read_text, 20, "it has a child")
+            terminal.start("top", "--rules", str(tmp_path / "rules.json"), str(program.pid))
+            terminal.wait_for(b"script")
+            program.stdin.write(b"\n")
+            terminal.wait_for(b"true")
+            terminal.type(b"q")
+            assert terminal.wait_for_end() == 0
+            assert b"sleep" not in terminal.text
+            program.stdin.write(b"\n")
+            program.wait(30)
+        finally:
+            program.kill()
 
 
 def test_ctrl_c_is_the_command_s(terminal: Terminal) -> None:
