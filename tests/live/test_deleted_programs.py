@@ -186,8 +186,8 @@ os.execve(readable, ["guarded", "3"], os.environ)
 @pytest.mark.parametrize("refuse_with", ["errno", "kill"])
 @pytest.mark.parametrize("kind", ["file", "memory", "decided"])
 def test_executed_by_a_descriptor(kind: str, refuse_with: str, programs: Programs, tmp_path: Path) -> None:
-    """A file that has been unlinked, one that never was anywhere, one that goes during the decision: what was
-    decided about is what runs, and nobody is asked again."""
+    """A file that has been unlinked, or one that never was anywhere: what was decided about is what runs, and
+    nobody is asked again. One that goes during the decision has changed by that."""
     program = programs.copy("status", tmp_path / NAME)
     seen: list[tuple[str, bool, bool]] = []
 
@@ -197,13 +197,15 @@ def test_executed_by_a_descriptor(kind: str, refuse_with: str, programs: Program
         changed = event.flags & cbprocess.EVENT_FLAG_CHANGED != 0
         seen.append((event.process_name, event.image_deleted, changed))
         if kind == "decided" and event.process_name == program:
-            Path(program).unlink()
+            Path(program).unlink(missing_ok=True)
 
     with recording(f"RefuseWith={refuse_with}", decide=decide) as recorder:
         line = [sys.executable, "-c", EXECUTE_BY_DESCRIPTOR, kind, program]
         assert run_checked(recorder, line) == (3, "", "")
     expected = f"/memfd:{NAME}" if kind == "memory" else program
+    asked_again = [(expected, True, True)] if (kind, refuse_with) == ("decided", "errno") else []
     assert seen == [
         (str(Path(sys.executable).resolve()), False, False),
         (expected, kind != "decided", False),
+        *asked_again,
     ]
