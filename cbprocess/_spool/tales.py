@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     Fields = dict[str, Any]
 
-# So many tales of other sessions are told again by name, by the bound of the spool. Of older ones only the
-# counts are: otherwise a small spool of short sessions would hold nothing but tales of those before.
-NAMED_MIN, NAMED_MAX = 32, 1000
-NAMED_BYTES = 32 << 10
+# So many tales of other sessions are told again by name, by the size of segments. Of older ones only the
+# counts are: otherwise a small spool of short sessions would hold nothing but tales of those before. A
+# quarter of a segment has room for all, so that they bring about no look at the bound that removes such
+# tales.
+NAMED_MAX = 1000
+NAMED_BYTES = 4 * 512
 MARK = b'"event":"lost"'
 NONE = type(None)
 # The fields of a tale, and those that only some have.
@@ -26,11 +28,13 @@ MORE_TYPES = {"lost_boot": str, "lost_session": str, "lost_sessions": int}
 
 
 class Tales:
-    """The fields of `lost` records, by the number of the line that told of them. limit: the spool's bound."""
+    """The fields of `lost` records, by the number of the line that told of them.
 
-    def __init__(self, limit: int) -> None:
+    share: the bytes of a segment; whoever looks at the bound sets it."""
+
+    def __init__(self, share: int) -> None:
         self._lines: dict[int, Fields] = {}
-        self._named_max = min(NAMED_MAX, max(NAMED_MIN, limit // NAMED_BYTES))
+        self.share = share
 
     def told(self, number: int, fields: Fields) -> None:
         """Line `number` tells of this loss."""
@@ -52,7 +56,7 @@ class Tales:
     def together(self, tales: Iterable[Fields]) -> list[Fields]:
         """These tales in as few as say all of it: ranges that touch are one, counts without numbers are added
         up, and the oldest tales of other sessions beyond a limit lose their names."""
-        return together(tales, self._named_max)
+        return together(tales, min(NAMED_MAX, self.share // NAMED_BYTES))
 
 
 def tales_in(data: bytes, acked: int) -> list[Fields]:

@@ -150,7 +150,7 @@ class SpoolWriter:
         self._last = 0
         self._losses: list[list[Any]] = []  # first number, last number, reason, count
         self._untold: list[dict[str, Any]] = []  # losses whose lines were lost, too
-        self._tales = Tales(self._limit)
+        self._tales = Tales(SEGMENT_BYTES_MIN)
         self._is_blocked = False  # by what may not be removed
         self._lost = self._removed = self._failed_writes = 0
         self._failure: OSError | None = None
@@ -421,6 +421,7 @@ class SpoolWriter:
         acked = read_number(self.folder / ACKED) or 0
         with self._lock:
             self._tales.forget(acked)
+            self._tales.share = held.share
             for gone in held.removed:
                 self._removed += gone.total
                 self._tell_removed(gone)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -165,6 +168,48 @@ def test_losses_of_others_are_told_again_when_their_line_goes(root: Path) -> Non
     assert account.told == set(range(1, 502)) and account.driver == 7
 
 
+def driver_losses(root: Path) -> int:
+    return sum(record["count"] for record in everything(root) if record.get("reason") == "driver")
+
+
+def test_a_loss_of_the_driver_is_told_once_though_two_know_of_it(root: Path) -> None:
+    """One writer removed the line of another, who lives, and both told of the loss again."""
+    with SpoolWriter(root, limit_bytes=MIB) as first, SpoolWriter(root, limit_bytes=MIB) as second:
+        first.tell_lost(5)
+        for _ in range(12):
+            fill(first, 500, "x" * 300)
+            fill(second, 500, "x" * 300)
+    assert driver_losses(root) == 5
+    assert_all_is_told(root, [first, second])
+
+
+TALE_AND_LINES = """
+import sys, time
+from cbprocess import records, spool
+writer = spool.SpoolWriter(sys.argv[1], limit_bytes=1 << 20)
+writer.tell_lost(5)
+for _ in range(400):
+    writer.add(records.made("test", writer.origin, text="x" * 300))
+print("ready", flush=True)
+time.sleep(100)
+"""
+
+
+def test_a_loss_of_the_driver_outlives_the_writer_who_told_of_it(root: Path) -> None:
+    line = [sys.executable, "-c", TALE_AND_LINES, str(root)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        (folder,) = sessions(root)
+        until(lambda: len(lines_of(folder)) == 401, "everything is written")
+        with SpoolWriter(root, limit_bytes=MIB) as writer:
+            fill(writer, 1800, "x" * 300)
+            until(lambda: not (folder / "000000000001.jsonl").exists(), "its tale is removed")
+            child.kill()
+            child.wait()
+            fill(writer, 4000, "x" * 300)
+    assert not folder.exists() and driver_losses(root) == 5
+
+
 def test_what_a_shipper_has_is_no_loss(root: Path) -> None:
     with SpoolWriter(root, limit_bytes=MIB) as writer:
         reader = SessionReader(writer.folder)
@@ -220,6 +265,40 @@ def test_living_writers_that_fill_it_leave_no_room_but_the_bound_holds(root: Pat
     account = Account(found, writer.origin.session or "", writer.counts().number)
     assert not account.untold
     assert "bound" in {record.get("reason") for record in found}
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+@pytest.mark.parametrize("size", [884, 908])
+def test_tales_that_take_the_room_of_tales_have_an_end(
+    root: Path, size: int, is_closed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only segments that may go are the writer's own, and what they told is told again. A writer went on
+    with that as long as nobody else made room, also in close()."""
+    if is_closed:
+        # Tales that are longer than is thought do go on with it. The end has a limit of its own.
+        monkeypatch.setattr("cbprocess._spool.tales.NAMED_BYTES", 256)
+    with SpoolWriter(root) as holder, SpoolWriter(root), SpoolWriter(root):
+        holder.add(event(holder))
+        until(lambda: list(holder.folder.glob("*.jsonl")), "it has a segment")
+        # This one stays, and leaves room for two or three of the smallest segments.
+        os.truncate(next(holder.folder.glob("*.jsonl")), size * 1024)
+        writer = SpoolWriter(root, limit_bytes=MIB)
+        for _ in range(3):
+            for _ in range(40):
+                with SpoolWriter(root) as dead:
+                    dead.add(event(dead))
+            fill(writer, 30)
+            time.sleep(0.2)
+        closing = threading.Thread(target=writer.close if is_closed else lambda: None, daemon=True)
+        closing.start()
+        closing.join(5)
+        before = writer.counts().number
+        time.sleep(0.5)
+        after = writer.counts().number
+        has_ended = not closing.is_alive()
+    # Without the others there is room.
+    writer.close()
+    assert has_ended and after == before and size_of(writer.folder) < 64 << 10
 
 
 def test_what_a_killed_start_left_is_swept(root: Path) -> None:
