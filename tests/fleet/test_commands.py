@@ -82,6 +82,15 @@ def test_one_server_two_hosts_one_rule(shop: Shop) -> None:
     assert "web1  ended" in shop.fleet("hosts").stdout
     told = [json.loads(line) for line in shop.fleet("hosts", "--json").stdout.splitlines()]
     assert [(host["name"], host["alive"]) for host in told] == [("web1", False), ("web2", True)]
+    # docs/fleet.md promises these fields.
+    living = told[1]
+    assert living["schema"] == 1 and living["age"] < 60 and living["started"] < time.time()
+    assert living["version"] and not living["is_ending"] and told[0]["is_ending"]
+    assert (living["sessions"]["live"], living["sessions"]["waiting"]) == (0, 0)
+    assert living["sessions"]["bytes"] == 0 and living["shipping"]["events"] > 0
+    rules = living["rules"]["all"]
+    assert (rules["state"], rules["count"], rules["expires"]) == ("in force", 1, None) and rules["serial"] > 0
+    assert rules["refused"] == "unknown signer" and rules["why"] and not living["rules_failed"]
 
 
 def test_publishing_a_single_command(shop: Shop) -> None:
