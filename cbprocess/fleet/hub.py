@@ -176,7 +176,7 @@ class Hub:
             stream = await self.link.jetstream(self._wait)
             info = await stream.stream_info(stream_name, subjects_filter=names.key_subject(bucket, "*"))
             subjects = set(info.state.subjects or ())
-            now = await self._read_hosts(stream, bucket, stream_name, found)
+            now = await self._read_hosts(stream, bucket, info.state.last_seq, found)
             # A host that told of itself while its word was read may have been passed over.
             for subject in subjects - {names.key_subject(bucket, names.token(name)) for name in found}:
                 with contextlib.suppress(need("nats.js.errors").NotFoundError):
@@ -186,10 +186,10 @@ class Hub:
         return [found[name] for name in sorted(found)]
 
     async def _read_hosts(
-        self, stream: Any, bucket: str, stream_name: str, found: dict[str, Host]
+        self, stream: Any, bucket: str, last: int, found: dict[str, Host]
     ) -> datetime.datetime:
-        """Reads the words of all hosts in a few large steps. Gives the server's time, as it was when it made
-        the consumer for this."""
+        """Reads the words of all hosts up to this sequence in a few large steps. Gives the server's time, as
+        it was when it made the consumer for this."""
         api = need("nats.js.api")
         config = api.ConsumerConfig(
             deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
@@ -199,7 +199,7 @@ class Hub:
             num_replicas=1,
         )
         subject = names.key_subject(bucket, "*")
-        subscription = await stream.pull_subscribe(subject, stream=stream_name, config=config)
+        subscription = await stream.pull_subscribe(subject, stream=names.bucket_stream(bucket), config=config)
         try:
             info = await subscription.consumer_info()
             now: datetime.datetime = info.created
@@ -214,6 +214,9 @@ class Hub:
                         host = _host(message.subject, message.data, now, message.metadata.timestamp)
                         found[host.name] = host
                     left = int(messages[-1].metadata.num_pending)
+                    # Words that are said meanwhile keep the count up, and hosts never cease to speak.
+                    if messages[-1].metadata.sequence.stream >= last:
+                        break
             return now
         finally:
             with contextlib.suppress(Exception):

@@ -1,15 +1,20 @@
-"""Changing a fleet as docs/fleet.md says it: a host that is removed."""
+"""Changing a fleet as docs/fleet.md says it: a host that is removed, a signer with a new key; and the list of
+hosts while they speak."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import signal
 from pathlib import Path
 
 import pytest
 from fleet.secure import Secure, secured
-from fleet.servers import TENANT, run, wait_for
+from fleet.servers import TENANT, Server, run, running, set_up, wait_for
 
+from cbprocess import Rule
 from cbprocess.fleet import Agent, Hub, names
+from cbprocess.fleet.signing import new_signer
 
 pytest.importorskip("nats")
 pytest.importorskip("nkeys")
@@ -52,5 +57,68 @@ def test_a_host_that_is_removed_is_out_at_once_and_its_row_can_go(tmp_path: Path
                     stream = await hub.link.jetstream(5)
                     await stream.purge_stream(f"KV_{bucket}", subject=f"$KV.{bucket}.web1")
                     assert [host.name for host in await hub.hosts()] == ["web2"]
+
+        run(main())
+
+
+def test_a_signer_gets_a_new_key(tmp_path: Path) -> None:
+    old, new = new_signer(), new_signer()
+
+    with running(Server(tmp_path)) as server:
+
+        async def patterns(trust: list[str], rule: str, seed: str | None) -> set[str | None]:
+            """What is in force at an agent that begins with these keys, once this document is handed out."""
+            access = server.access
+            async with (
+                Hub(access, tenant=TENANT) as hub,
+                Agent(
+                    access, tenant=TENANT, host="web1", state=tmp_path / "state", trust=trust, every=0.5
+                ) as agent,
+            ):
+                keeper = agent.keeper
+                assert keeper is not None
+                if seed is not None:
+                    revision = await hub.put_rules("all", [Rule(name=rule, action="deny")], seed)
+                    async for reach in hub.applied("all", revision, seconds=10):
+                        if reach.applied or reach.refused:
+                            break
+                await wait_for(lambda: agent.link.is_up)
+                return {rule.name for rule in keeper.ruleset()}
+
+        async def main() -> None:
+            await set_up(server.access)
+            assert await patterns([old.public], "*/a", old.seed) == {"*/a"}
+            # Before the agents know the new key, its documents change nothing.
+            assert await patterns([old.public], "*/b", new.seed) == {"*/a"}
+            assert await patterns([old.public, new.public], "*/c", old.seed) == {"*/c"}
+            assert await patterns([old.public, new.public], "*/d", new.seed) == {"*/d"}
+            assert await patterns([new.public], "", None) == {"*/d"}
+            assert await patterns([old.public], "", None) == set()
+
+        run(main())
+
+
+def test_hosts_that_never_cease_to_speak_do_not_keep_the_list_waiting(tmp_path: Path) -> None:
+    """Each word that came while the list was read was read, too, for ever."""
+
+    async def speak(hub: Hub) -> None:
+        stream = await hub.link.jetstream(5)
+        for number in range(10_000):
+            name = f"web{number % 3}"
+            subject = names.key_subject(names.hosts_bucket(TENANT), name)
+            await stream.publish(subject, json.dumps({"host": name, "every": 1}).encode())
+
+    with running(Server(tmp_path)) as server:
+
+        async def main() -> None:
+            await set_up(server.access)
+            async with Hub(server.access, tenant=TENANT) as hub:
+                speaking = asyncio.ensure_future(speak(hub))
+                await asyncio.sleep(0.2)
+                for _ in range(20):
+                    found = await asyncio.wait_for(hub.hosts(), 5)
+                    assert [host.name for host in found] == ["web0", "web1", "web2"]
+                assert not speaking.done()
+                speaking.cancel()
 
         run(main())
