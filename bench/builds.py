@@ -1,5 +1,5 @@
-"""H14: whole builds of two Debian packages, bare, under `cbprocess run` and under `strace -f`, by the clock and
-on all CPUs.
+"""H14: whole builds of two Debian packages, bare, under `cbprocess run` and under `strace -f`, by the clock
+and on all CPUs.
 
 The sources are those of the tests, or those in the folders that CBPROCESS_BENCH_SOURCES names (unpacked, with
 a colon between them). Knows the package by its command alone."""
