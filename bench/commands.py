@@ -34,11 +34,12 @@ STRACE = "`strace -f`"
 def ways() -> dict[str, list[str]]:
     true = shutil.which("true") or "true"
     program = str(Path(sysconfig.get_path("scripts"), "cbprocess"))
+    python = [sys.executable, "-I"]  # else a checkout that this runs in would be the package
     found = {
-        BARE: [sys.executable, "-c", "pass"],
+        BARE: [*python, "-c", "pass"],
         RUN: [program, "run", "--", true],
-        MODULE: [sys.executable, "-m", "cbprocess", "run", "--", true],
-        READY: [sys.executable, "-c", INITIALIZED],
+        MODULE: [*python, "-m", "cbprocess", "run", "--", true],
+        READY: [*python, "-c", INITIALIZED],
     }
     strace = shutil.which("strace")
     if strace:
