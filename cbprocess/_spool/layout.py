@@ -147,9 +147,14 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
+def _open_or_make(path: Path, access: int) -> int:
+    """A descriptor of the file, which no child gets. One that is made belongs to its owner alone."""
+    return os.open(path, access | os.O_CREAT | NO_LINK | NOT_INHERITED | BINARY, 0o600)
+
+
 def make_number_file(path: Path) -> None:
     """Makes a file that a number can be written to later, even if the disk is full then."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK | NOT_INHERITED | BINARY, 0o600)
+    fd = _open_or_make(path, os.O_WRONLY)
     try:
         os.write(fd, BLANK)
     finally:
@@ -167,7 +172,7 @@ def read_number(path: Path) -> int | None:
 
 def write_number(path: Path, number: int) -> None:
     """Writes the number over the one that stands there. That takes no room on the disk."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK | NOT_INHERITED | BINARY, 0o600)
+    fd = _open_or_make(path, os.O_WRONLY)
     try:
         os.write(fd, b"%0*d\n" % (NUMBER_SIZE, number))
     finally:
@@ -177,7 +182,7 @@ def write_number(path: Path, number: int) -> None:
 def lock(path: Path, *, wait: bool = False) -> int:
     """Opens the file and locks it; gives the descriptor, whose closing unlocks it. BlockingIOError if another
     descriptor has the lock and `wait` is False. The system takes the lock away when its process dies."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK | NOT_INHERITED | BINARY, 0o600)
+    fd = _open_or_make(path, os.O_RDWR)
     try:
         if sys.platform == "win32":
             os.lseek(fd, LOCKED_BYTE, os.SEEK_SET)
