@@ -23,17 +23,23 @@ def victim(programs: Programs, tmp_path: Path) -> str:
     return programs.copy("status", tmp_path / "victim")
 
 
+def seen_after_the_end(source: Any) -> list[Any]:
+    """All events, of which the first is taken only after the program has ended."""
+    events = iter(source)
+    wait_until(lambda: source.process is not None, 20, "the program runs")
+    check_goes_on(source.process, 5)
+    time.sleep(0.2)
+    seen: list[Any] = list(events)
+    counts = source.filter.statistics()
+    assert (counts.timed_out, counts.lost, counts.deferred, source.dropped) == (0, 0, 0, 0)
+    assert [event.sequence for event in seen] == list(range(1, len(seen) + 1))
+    return seen
+
+
 def test_the_program_does_not_wait_for_the_loop(programs: Programs, victim: str) -> None:
     """The loop takes its first event only after the program has ended."""
     with monitor(crowd(victim, 100), hold=False, queue_size=4) as source:
-        events = iter(source)
-        wait_until(lambda: source.process is not None, 20, "the program runs")
-        check_goes_on(source.process, 5)
-        time.sleep(0.2)
-        seen: list[Any] = list(events)
-        counts = source.filter.statistics()
-    assert (counts.timed_out, counts.lost, counts.deferred, source.dropped) == (0, 0, 0, 0)
-    assert [event.sequence for event in seen] == list(range(1, len(seen) + 1))
+        seen = seen_after_the_end(source)
     created = [event for event in seen if is_program(event, victim)]
     ended = [event.exit_status for event in seen if hasattr(event, "exit_status")]
     assert len(created) == 100 and sorted(ended) == [5] + [7] * 100
@@ -48,14 +54,7 @@ def test_operations_of_every_kind_do_not_wait_for_the_loop(programs: Programs) -
         f"{programs['threads']} run 50 || exit 7; kill $p; wait $p; exit 5"
     )
     with monitor(["sh", "-c", text], events=-1, hold=False, queue_size=4) as source:
-        events = iter(source)
-        wait_until(lambda: source.process is not None, 20, "the program runs")
-        check_goes_on(source.process, 5)
-        time.sleep(0.2)
-        seen: list[Any] = list(events)
-        counts = source.filter.statistics()
-    assert (counts.timed_out, counts.lost, counts.deferred, source.dropped) == (0, 0, 0, 0)
-    assert [event.sequence for event in seen] == list(range(1, len(seen) + 1))
+        seen = seen_after_the_end(source)
     assert {event.outcome for event in seen} == {Outcome.NOT_HELD}
     kinds = collections.Counter(type(event) for event in seen)
     assert kinds[cbprocess.HeldThreadCreation] >= 50 and kinds[cbprocess.HeldThreadTermination] >= 50

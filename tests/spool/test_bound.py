@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ from cbprocess._spool.bound import hold_bound
 from cbprocess.spool import SessionReader, SpoolWriter, sessions, states
 
 MIB = 1 << 20
+
+
+def fill_at_once(writers: list[SpoolWriter], count: int) -> Iterator[SpoolWriter]:
+    """Each writer in a thread of its own. Gives one after another, when its thread has ended."""
+    threads = [threading.Thread(target=fill, args=(writer, count, "x" * 200)) for writer in writers]
+    for thread in threads:
+        thread.start()
+    for thread, writer in zip(threads, writers):
+        thread.join()
+        yield writer
 
 
 def test_ten_times_the_bound(root: Path) -> None:
@@ -37,11 +48,7 @@ def test_ten_times_the_bound(root: Path) -> None:
 
 def test_sessions_share_the_bound(root: Path) -> None:
     writers = [SpoolWriter(root, limit_bytes=MIB) for _ in range(4)]
-    threads = [threading.Thread(target=fill, args=(writer, 4000, "x" * 200)) for writer in writers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for _ in fill_at_once(writers, 4000):
         assert size_of(root) <= 1.1 * MIB
     for writer in writers:
         writer.close()
@@ -87,12 +94,8 @@ def test_a_hundred_sessions_one_after_the_other(
 def test_a_hundred_sessions_at_once(root: Path) -> None:
     """Their folders alone are more than the bound. Each tells of its losses at its end."""
     writers = [SpoolWriter(root, limit_bytes=MIB) for _ in range(100)]
-    threads = [threading.Thread(target=fill, args=(writer, 50, "x" * 200)) for writer in writers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for writer in writers:
+    filled = list(fill_at_once(writers, 50))
+    for writer in filled:
         writer.close()
     assert size_of(root) <= 1.1 * MIB
     assert_all_is_told(root, writers)

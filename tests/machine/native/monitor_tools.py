@@ -91,6 +91,15 @@ def run_marked(program: str = "/bin/true") -> str:
     return mark
 
 
+def run_marked_shells(count: int) -> list[str]:
+    """Runs so many programs one after another, each with a mark among its arguments; it ends with its number
+    as status."""
+    marks = [uuid.uuid4().hex for _ in range(count)]
+    for number, mark in enumerate(marks):
+        subprocess.run(["/bin/sh", "-c", f"exit {number}", mark])
+    return marks
+
+
 def write_rules(path: Path, *rules: dict[str, Any]) -> None:
     """As editors do: beside it, and then in its place."""
     (path.parent / "new").write_text(json.dumps({"rules": rules}))

@@ -6,14 +6,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fleet.shop import Shop, opened
-from machine.native.monitor_tools import Starting, read_lines, run_marked, wait_until
+from machine.native.monitor_tools import Starting, read_lines, run_marked, run_marked_shells, wait_until
 from machine.native.monitor_tools import monitor as monitor
 
 pytestmark = pytest.mark.skipif(
@@ -36,9 +34,7 @@ def test_the_whole_machine_is_in_the_fleet(monitor: Starting, shop: Shop) -> Non
     # The agent gives the spool its host's name; a session from before is another host's.
     wait_until((shop.folder / HOST / "host").exists, 30, "the agent has begun")
     watching = monitor("--spool", str(shop.folder / HOST))
-    marks = [uuid.uuid4().hex for _ in range(50)]
-    for number, mark in enumerate(marks):
-        subprocess.run(["/bin/sh", "-c", f"exit {number}", mark])
+    marks = run_marked_shells(50)
     watching.wait_for(marks[-1])
     watching.wait_for(run_marked())
     assert watching.stop() == 0

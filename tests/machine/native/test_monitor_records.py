@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine.native.monitor_tools import Starting, command, read_again, read_lines, run_marked, write_rules
+from machine.native.monitor_tools import (
+    Starting,
+    command,
+    read_again,
+    read_lines,
+    run_marked,
+    run_marked_shells,
+    write_rules,
+)
 from machine.native.monitor_tools import monitor as monitor
 from machine.native.monitor_tools import program as program
 
@@ -70,9 +78,7 @@ def test_a_spool_of_the_whole_machine(monitor: Starting, tmp_path: Path) -> None
     """Each of many processes is in it with its start and its end, the numbers have no gap, and what is
     shipped is what was spooled."""
     watching = monitor(style=("--spool",))
-    marks = [uuid.uuid4().hex for _ in range(100)]
-    for number, mark in enumerate(marks):
-        subprocess.run(["/bin/sh", "-c", f"exit {number}", mark])
+    marks = run_marked_shells(100)
     watching.wait_for(marks[-1])
     watching.wait_for(run_marked())
     assert watching.stop() == 0
