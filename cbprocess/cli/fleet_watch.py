@@ -15,6 +15,7 @@ import sys
 from ..errors import CBProcessError
 from ..fleet import names
 from ..fleet.hub import Hub
+from .destinations import private
 from .fleet_access import access_of, tenant_of
 from .output import complain
 
@@ -52,7 +53,7 @@ def watch(options: argparse.Namespace) -> int:
         options.parser.error("--sqlite stores records as they come: not with --format or --merge")
     fd = 1
     if options.output is not None and options.output != "-":
-        fd = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        fd = private(options.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         return asyncio.run(_watch(options, fd))
     except OutputFailed as failed:
