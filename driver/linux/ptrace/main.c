@@ -2,7 +2,7 @@
  * controller's handlers decide, and lets everything go when the controller is gone. The core starts it with
  * the descriptors named in tracer.h; it has no other interface.
  *
- * It waits in one of two ways. While nothing is held it blocks in wait4, with one system call for each stop.
+ * It waits in one of two ways, after a moment of looking without sleep (spinning.c). While nothing is held it blocks in wait4, with one system call for each stop.
  * While something is held, or a new task's creator is not known yet, it sleeps on the channel's answer bell.
  * An answer, SIGCHLD's handler and a reader that has done its job (beside.h) move the bell. */
 #include <errno.h>
@@ -127,14 +127,27 @@ static bool creator_tells(struct tracer *self)
     return handle_one(self, WNOHANG) && self->unowned_count == 0;
 }
 
-/* Waits and works once while something is held, a task's owner is not known, or nothing is traced. */
-static void wait_for_answers(struct tracer *self)
+/* Handles one stop, if there is one. Says whether there is anything else to do, too. */
+static bool has_something_come(struct tracer *self)
+{
+    return cbpd_answers_are_there(&self->helper) || cbpd_any_job_is_done() || cbpd_is_called() ||
+           handle_one(self, WNOHANG);
+}
+
+static void sleep_until_answers(struct tracer *self)
 {
     cbpd_listen_for_children(true);
     uint32_t bell = cbpd_bell_value();
     bool stopped = drain_waits(self);
     if (!cbpd_answers_are_there(&self->helper) && !stopped && !cbpd_any_job_is_done() && !cbpd_is_called())
         cbpd_sleep_on_bell(bell, wake_up_time(self));
+}
+
+/* Waits and works once while something is held, a task's owner is not known, or nothing is traced. */
+static void wait_for_answers(struct tracer *self)
+{
+    if (!cbpd_spin(self, has_something_come))
+        sleep_until_answers(self);
     expire_operations(self);
     if (self->unowned_count > 0)
         cbpd_resolve_unowned_tasks(self);
@@ -205,6 +218,7 @@ int main(void)
     }
     cbpd_keep_own_descriptors();
     cbpd_prepare_readers();
+    cbpd_prepare_spinning();
     cbpd_watch_for_risk();
     cbp_store_u32(&self->helper.channel->driver_process_id, (uint32_t) getpid());
     for (;;) {
@@ -233,7 +247,8 @@ int main(void)
         } else if (!cbpd_is_called()) {
             /* One stop at a time is handled: a look for more walks over all tracees in the kernel. */
             cbpd_listen_for_children(false);
-            (void) handle_one(self, 0);
+            if (!cbpd_spin(self, has_something_come))
+                (void) handle_one(self, 0);
         }
     }
     return EXIT_SUCCESS;
