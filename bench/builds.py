@@ -1,5 +1,5 @@
-"""H14: whole builds of two Debian packages, bare, under `cbprocess run` and under `strace -f`, by the clock
-and on all CPUs.
+"""H14: whole builds of two Debian packages, bare, under `cbprocess run`, under `strace -f` and under a
+tracer that does nothing, by the clock and on all CPUs.
 
 The sources are those of the tests, or those in the folders that CBPROCESS_BENCH_SOURCES names (unpacked, with
 a colon between them). Knows the package by its command alone."""
@@ -16,13 +16,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import BenchmarkError, Series, progress
+from harness import BenchmarkError, Series, compile_program, progress
 from table import Row
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from package_source import RULES, write_source
 
-RUN, DENY, STRACE = "`run`", "`run --deny`", "`strace -f`"
+RUN, DENY, STRACE, STOPS = "`run`", "`run --deny`", "`strace -f`", "stops alone"
 TARGETS = {RUN: 1.05, DENY: 1.08}
 NEEDED = ("dpkg-buildpackage", "fakeroot", "make", "gcc", "dh")
 TIMEOUT_S = 600
@@ -45,9 +45,10 @@ def sources(folder: Path) -> list[Source]:
     return found
 
 
-def ways() -> dict[str, list[str]]:
+def ways(folder: Path) -> dict[str, list[str]]:
     run = [str(Path(sysconfig.get_path("scripts"), "cbprocess")), "run", "--output", os.devnull]
     found = {"bare": [], RUN: [*run, "--"], DENY: [*run, "--deny", "*/no-such-program", "--"]}
+    found[STOPS] = [str(compile_program(folder, "stops.c", "stops")), "executions", "/usr/bin/env"]
     strace = shutil.which("strace")
     if strace:
         found[STRACE] = [strace, "-f", "-o", os.devnull]
@@ -73,7 +74,7 @@ def seconds(source: Source, front: list[str], folder: Path) -> float:
 
 def measure(source: Source, folder: Path, repetitions: int) -> dict[str, Series]:
     """The ratios to the bare build of that round, and nanoseconds of each build."""
-    fronts = ways()
+    fronts = ways(folder)
     seconds(source, [], folder)  # its files and tools are in the page cache from here on
     series: dict[str, Series] = {name: Series([], []) for name in fronts}
     for repetition in range(repetitions):
@@ -104,7 +105,8 @@ def build_rows(folder: Path, repetitions: int, cpus: set[int]) -> list[Row]:
         f"{statistics.median(series['bare'].operation_ns) / 1e9:.1f} s" for series in found.values()
     )
     peers = [f"bare {bare_s}"]
-    peers += [f"{STRACE} {series[STRACE]}" for series in found.values() if STRACE in series]
+    for peer in (STOPS, STRACE):
+        peers += [f"{peer} {series[peer]}" for series in found.values() if peer in series]
     return [
         Row(
             "H14",

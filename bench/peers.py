@@ -56,8 +56,13 @@ def nobody() -> Monitor:
     return Monitor("bare again", lambda workload: workload, lambda output, kind, count: None)
 
 
+def stops_name(which: str) -> str:
+    return f"stops alone ({which})"
+
+
 def only_stops(folder: Path, which: str) -> Monitor:
-    """A tracer in C that does nothing at its stops: what the kernel's part of any tracer costs."""
+    """A tracer in C that does nothing at its stops, or nothing but asking: what the kernel's part of any
+    tracer costs."""
     program = folder / "stops"
     if not program.exists():
         compile_program(folder, "stops.c", program.name)
@@ -65,7 +70,7 @@ def only_stops(folder: Path, which: str) -> Monitor:
     def command(workload: list[str]) -> list[str]:
         return [str(program), which, *workload]
 
-    return Monitor(f"stops alone ({which})", command, lambda output, kind, count: None)
+    return Monitor(stops_name(which), command, lambda output, kind, count: None)
 
 
 def available_peers(folder: Path) -> tuple[list[Monitor], list[str]]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import BenchmarkError, Monitor, Series, Workload, compile_program, interleave
-from peers import available_peers, only_stops
+from peers import available_peers, only_stops, stops_name
 from table import Row
 
 EVENTS_NONE = 0
@@ -30,6 +30,10 @@ BY_RULE = "allowed by rule, Python handler afterwards"
 NOTHING_FIRES = "supervised, nothing fires"
 PROTECTED = "protected by a rule"
 PROTECTED_ASKED = "protected by a rule, handle events asked for"
+
+# What a tracer costs that does nothing, and one that asks another process at each creation and end.
+STOPS = ("none", "holds")
+STOPS_EXECUTIONS = ("executions", "executions,holds")
 
 H2_TARGET = 2.0
 H2E_TARGET = 2.2
@@ -117,13 +121,14 @@ def spawn_rows(folder: Path, count: int, repetitions: int, selected: set[str]) -
         monitors.append(python_controller(HELD_ERRNO, EVENTS_ALL_FOUR, "errno"))
         monitors.append(c_controller(folder, HELD_ERRNO_C, EVENTS_ALL_FOUR, "errno"))
         peers, notes = available_peers(folder)
-        monitors += [only_stops(folder, "none"), only_stops(folder, "executions"), *peers]
+        monitors += [only_stops(folder, which) for which in (*STOPS, *STOPS_EXECUTIONS)]
+        monitors += peers
     if "H10" in selected:
         monitors.append(python_controller(BY_RULE, EVENTS_ALL_FOUR, "kill", "allow"))
     series = interleave(Workload(folder, "spawn", count), monitors, repetitions)
     rows: list[Row] = []
     if selected & {"H2", "H2e"}:
-        names = (NOTHING_FIRES, HELD_C, "stops alone (none)", "strace -f", "python-ptrace")
+        names = (NOTHING_FIRES, HELD_C, *map(stops_name, STOPS), "strace -f", "python-ptrace")
         rows.append(
             Row(
                 "H2",
@@ -141,7 +146,7 @@ def spawn_rows(folder: Path, count: int, repetitions: int, selected: set[str]) -
                 f"<= {H2E_TARGET:.1f}x and `strace -f`",
                 f"{series[HELD_ERRNO]}x",
                 series[HELD_ERRNO].ratio <= least_limit(series),
-                describe(series, (HELD_ERRNO_C, "stops alone (executions)", "strace -f")),
+                describe(series, (HELD_ERRNO_C, *map(stops_name, STOPS_EXECUTIONS), "strace -f")),
             )
         )
     if "H10" in selected:
@@ -165,11 +170,11 @@ def thread_rows(folder: Path, count: int, repetitions: int) -> list[Row]:
         python_controller(HELD, EVENTS_THREAD, "kill"),
         c_controller(folder, HELD_C, EVENTS_THREAD),
         c_controller(folder, NOTHING_FIRES, EVENTS_NONE),
-        only_stops(folder, "none"),
+        *(only_stops(folder, which) for which in STOPS),
         *peers,
     ]
     series = interleave(Workload(folder, "threads", count), monitors, repetitions)
-    names = (NOTHING_FIRES, HELD_C, "stops alone (none)", "strace -f", "python-ptrace")
+    names = (NOTHING_FIRES, HELD_C, *map(stops_name, STOPS), "strace -f", "python-ptrace")
     return [
         Row(
             "H3",
@@ -191,13 +196,13 @@ def unpinned_rows(folder: Path, count: int, repetitions: int, cpus: set[int]) ->
         monitors = [
             python_controller(HELD_ERRNO, EVENTS_ALL_FOUR, "errno"),
             c_controller(folder, HELD_ERRNO_C, EVENTS_ALL_FOUR, "errno"),
-            only_stops(folder, "executions"),
+            *(only_stops(folder, which) for which in STOPS_EXECUTIONS),
             *peers,
         ]
         series = interleave(Workload(folder, "spawn", count), monitors, repetitions)
     finally:
         os.sched_setaffinity(0, pinned)
-    names = (HELD_ERRNO_C, "stops alone (executions)", "strace -f", "python-ptrace")
+    names = (HELD_ERRNO_C, *map(stops_name, STOPS_EXECUTIONS), "strace -f", "python-ptrace")
     return [
         Row(
             "H16",
