@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .sheet import Sheet
 
 LONG_NS = 1_000_000_000
+NEVER_NS = 1 << 63
 LOOK_S = 0.2
 
 
@@ -48,6 +49,8 @@ class ProgramLines:
         self._sheet = sheet
         self._program_of = program_of
         self._programs: dict[int, Program] = {}
+        # No program that has not been told of runs for long before this time.
+        self._next_long_ns = NEVER_NS
         self._last_refusal = ("", 0)
         self._not_executing = 0  # the process whose execution was the last to be refused or to fail
         self._lock = allocate_lock()
@@ -96,8 +99,7 @@ class ProgramLines:
     def _began(self, event: events.CBProcessProcessCreationEventParams) -> None:
         before = self._settled(event.process_id)
         command = printable(self._sheet.command(event.command_line, event.arguments))
-        program = Program(event.time_ns, command, event.sequence, before)
-        self._programs[event.process_id] = program
+        self._goes_on(event.process_id, Program(event.time_ns, command, event.sequence, before))
 
     def take_back(self, sequence: int, why: str) -> None:
         """Takes back the execution of this event, which has not happened."""
@@ -115,6 +117,7 @@ class ProgramLines:
             self._programs.pop(process_id, None)
         else:
             self._programs[process_id] = program
+            self._next_long_ns = min(self._next_long_ns, program.started_ns + LONG_NS)
 
     def _settled(self, process_id: int) -> Program | None:
         """The program of a process, which has surely been executed. Tells that the one before is over."""
@@ -154,10 +157,18 @@ class ProgramLines:
         self._sheet.line(event.time_ns, label, event.process_id, text, "refused")
 
     def _tell_long(self, now_ns: int | None) -> None:
+        """Tells of the programs that run for long by then; None: of all."""
+        if now_ns is not None and now_ns <= self._next_long_ns:
+            return
+        self._next_long_ns = NEVER_NS
         for process_id in list(self._programs):
             program = self._programs[process_id]
-            if not program.is_told and (now_ns is None or now_ns - program.started_ns > LONG_NS):
-                settled = self._settled(process_id)
-                if settled is not None:
-                    settled.is_told = True
-                    self._sheet.line(settled.started_ns, "running", process_id, settled.text, "running")
+            if program.is_told:
+                continue
+            if now_ns is not None and now_ns - program.started_ns <= LONG_NS:
+                self._next_long_ns = min(self._next_long_ns, program.started_ns + LONG_NS)
+                continue
+            settled = self._settled(process_id)
+            if settled is not None:
+                settled.is_told = True
+                self._sheet.line(settled.started_ns, "running", process_id, settled.text, "running")

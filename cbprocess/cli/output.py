@@ -56,13 +56,14 @@ class Output:
         elif path is not None:
             # Command lines may have passwords, so a new file is its owner's alone.
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, PRIVATE_MODE)
+        self.is_terminal = os.isatty(self._fd)
         self.failure: OSError | None = None
         self.is_hidden = False  # while a view has the terminal: lines are not written then
         self._end = "\n"
 
     def raw(self, is_raw: bool) -> None:
         """Ends lines with a return as well, while a terminal passes everything through as it is."""
-        self._end = "\r\n" if is_raw and os.isatty(self._fd) else "\n"
+        self._end = "\r\n" if is_raw and self.is_terminal else "\n"
 
     def line(self, text: str) -> None:
         if self.failure is not None or self.is_hidden:
@@ -74,12 +75,10 @@ class Output:
         except OSError as error:
             self.failure = error
 
-    @property
-    def is_terminal(self) -> bool:
-        return os.isatty(self._fd)
-
     def columns(self) -> int:
         """The columns of the terminal that the lines go to, as it is now; 0 where they go elsewhere."""
+        if not self.is_terminal:
+            return 0
         try:
             return os.get_terminal_size(self._fd).columns
         except OSError:
