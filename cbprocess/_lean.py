@@ -35,3 +35,15 @@ class Bell:
     def wait(self, limit_s: float) -> bool:
         """Whether it has rung since the last wait, or does so before the time is over."""
         return self._silent.acquire(timeout=limit_s)
+
+
+def collect_from_now_on() -> None:
+    """Has Python collect garbage again, after a start without that. What the start has made stays, so the
+    collector never gets to see it: its first look at all of that would take longer than any later one."""
+    import gc
+
+    if not gc.isenabled():
+        # PyPy has no freeze().
+        with suppress(AttributeError):
+            gc.freeze()
+        gc.enable()

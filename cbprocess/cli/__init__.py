@@ -3,9 +3,9 @@ its name. The parser is in parser.py, and plain lines of `run` do without it (pl
 
 from __future__ import annotations
 
-import gc
 import sys
 
+from .._lean import collect_from_now_on
 from ..errors import CBProcessError
 from .common_options import ATTACH_TIMEOUT_MS
 from .fleet_options import default_spool
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = __import__(f"{__name__}.{options.command_name}", fromlist=["*"])
         # Run begins a command first.
         if options.command_name != "run":
-            gc.enable()
+            collect_from_now_on()
         status: int = getattr(command, options.command_name)(options)
         return status
     except CBProcessError as error:

@@ -4,13 +4,13 @@ A module that not every command needs is imported where it is needed: a start is
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import time
 
 from .._api.process import CBProcess
 from .._checks import quoted
+from .._lean import collect_from_now_on
 from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import TREE_DRIVER, probe_driver
 from .output import Output, complain
@@ -159,7 +159,7 @@ def execute(
     if "user" in user and any(os.isatty(fd) for fd in range(3)):
         from .terminal import Terminal
 
-        gc.enable()
+        collect_from_now_on()
         # Another user's program gets no hold of our terminal.
         with Terminal(user["user"]) as terminal:
             output.raw(True)
@@ -176,7 +176,7 @@ def execute(
     # While the command runs there is time to import what its end needs.
     from . import lines, rest, sheet  # noqa: F401
 
-    gc.enable()
+    collect_from_now_on()
 
     # PyPy's os module has no waitid().
     if sys.platform != "win32" and hasattr(os, "waitid"):

@@ -196,3 +196,22 @@ process.stop_filter()
     )
     done, _ = modules_of(statement, [], tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+COLLECTING = """
+import gc
+from cbprocess._lean import collect_from_now_on
+kept = [[] for _ in range(1000)]
+collect_from_now_on()
+assert gc.isenabled() and gc.get_freeze_count() == 0
+gc.disable()
+collect_from_now_on()
+assert gc.isenabled() and gc.get_freeze_count() > len(kept)
+"""
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="looks at what CPython's collector has")
+def test_the_collector_begins_behind_the_start(tmp_path: Path) -> None:
+    """Its first look was at everything that the start had made. A collector that runs is left as it is."""
+    done, _ = modules_of(COLLECTING, [], tmp_path)
+    assert done.returncode == 0, done.stderr
