@@ -7,6 +7,18 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    # Its functions in C, with plain numbers: its enumerations take a start as long as all that these do.
+    try:
+        import _signal as signal
+    except ImportError:
+        import signal
+
+__all__ = ["Bell", "collect_from_now_on", "signal", "suppress"]
+
 
 class suppress:
     """Has a block end silently at these errors, as contextlib.suppress does."""

@@ -173,6 +173,27 @@ def test_a_plain_run_imports_nothing_dear(words: str, tmp_path: Path) -> None:
     assert "cbprocess.cli.run" in found and found & DEAR == set()
 
 
+# These modules of the package are for options, and for commands that do not end as they should.
+NOT_FOR_PLAIN_LINES = {
+    *("_api.statistics", "_spool.layout", "records", "rules", "running"),
+    *(
+        "cli.destinations",
+        "cli.fleet_options",
+        "cli.parser",
+        "cli.rule_options",
+        "cli.signals",
+        "cli.viewing",
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="on Windows a command is a subprocess.Popen")
+def test_a_plain_run_imports_nothing_of_options(tmp_path: Path) -> None:
+    done, found = modules_of(COMMAND, ["run", "--", "true"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert found & {f"cbprocess.{name}" for name in NOT_FOR_PLAIN_LINES} == set()
+
+
 def test_initialize_imports_nothing_dear(tmp_path: Path) -> None:
     done, found = modules_of(INITIALIZE, [], tmp_path)
     assert done.returncode == 0, done.stderr
