@@ -175,7 +175,7 @@ def test_a_plain_run_imports_nothing_dear(words: str, tmp_path: Path) -> None:
 
 # These modules of the package are for options, and for commands that do not end as they should.
 NOT_FOR_PLAIN_LINES = {
-    *("_api.statistics", "_spool.layout", "records", "rules", "running"),
+    *("_api.statistics", "_api.supervision", "_spool.layout", "records", "rules", "running"),
     *(
         "cli.destinations",
         "cli.fleet_options",
