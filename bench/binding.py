@@ -41,9 +41,9 @@ class Loop:
         from cbprocess._binding import abi
 
         self._library = ctypes.CDLL(str(path))
-        for name in abi.FUNCTIONS.keys() & {"cbp_worker_run", "cbp_worker_bind", "cbp_worker_bind_type"}:
+        for name in ("cbp_worker_run", "cbp_worker_bind", "cbp_worker_bind_type"):
             function = getattr(self._library, name)
-            function.restype, function.argtypes = None, abi.FUNCTIONS[name][1]
+            function.restype, function.argtypes = None, abi.signature(name)[1]
 
     def measure(self, handler: Handler, count: int) -> float:
         from cbprocess._binding import callbacks, hooks

@@ -1,5 +1,6 @@
 """Checks of arguments: every wrong value becomes CBProcessError 87 with a sentence that names it. Texts of
-the system become str here, and bytes again; lists of arguments become command lines.
+the system become str here, and bytes again; lists of arguments become command lines, and texts for people get
+no character that could end a line or steer a terminal.
 
 Knows no library and no process."""
 
@@ -93,6 +94,21 @@ def quoted(arguments: list[str]) -> str:
             for word in arguments
         ]
     )
+
+
+def printable(text: str) -> str:
+    """The text with escape sequences in place of characters that could end a line or steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(part if part.isprintable() else _escaped(part) for part in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        # This is a byte of a name that is not UTF-8.
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def checked_pattern(value: object, name: str) -> bytes:

@@ -7,6 +7,18 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    # Its functions in C, with plain numbers: its enumerations take a start as long as all that these do.
+    try:
+        import _signal as signal
+    except ImportError:
+        import signal
+
+__all__ = ["Bell", "collect_from_now_on", "signal", "suppress"]
+
 
 class suppress:
     """Has a block end silently at these errors, as contextlib.suppress does."""
@@ -35,3 +47,15 @@ class Bell:
     def wait(self, limit_s: float) -> bool:
         """Whether it has rung since the last wait, or does so before the time is over."""
         return self._silent.acquire(timeout=limit_s)
+
+
+def collect_from_now_on() -> None:
+    """Has Python collect garbage again, after a start without that. What the start has made stays, so the
+    collector never gets to see it: its first look at all of that would take longer than any later one."""
+    import gc
+
+    if not gc.isenabled():
+        # PyPy has no freeze().
+        with suppress(AttributeError):
+            gc.freeze()
+        gc.enable()

@@ -9,8 +9,8 @@ import asyncio
 import inspect
 import threading
 
-from ._api.handler_properties import handler_property
 from ._api.process import CBProcess
+from ._api.properties import handler_property
 from ._binding.hooks import tell_unraisablehook
 from ._checks import checked_int
 from ._streams.awaiting import AsyncEvents, wait_for_call

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from . import constants
-from ._checks import TEXT_ERRORS, UINT32_MAX, checked_int, quoted, wrong
+from ._checks import TEXT_ERRORS, UINT32_MAX, checked_int, printable, quoted, wrong
 from ._event_fields import *  # noqa: F403
 from .constants import (
     ERROR_NO_CALLBACK_ACTIVE,
@@ -56,8 +56,6 @@ class EventParams:
     def __str__(self) -> str:
         """One line: the operation, the process with its program, the details of the operation, and the code
         of a refusal. Characters that could end a line or steer a terminal are escaped."""
-        from ._binding.texts import printable
-
         program = self._name.value.decode("utf-8", TEXT_ERRORS)
         kind = KINDS.get(self._words[TYPE])
         name = "operation" if kind is None else kind.name

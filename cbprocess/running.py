@@ -1,6 +1,6 @@
 """The processes that run now, as the system lists them. That needs no driver and no filter.
 
-Knows nothing of sessions or events. _api/snapshots.py has the members of CBProcess that use it."""
+Knows nothing of sessions or events. _api/installation.py has the members of CBProcess that use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import sys
 from ctypes import POINTER, byref
 from itertools import repeat
 
-from ._binding import abi, layouts, library
+from ._binding import layouts, library
+from ._binding.structures import Snapshot
 from ._checks import as_text, checked_bool, wrong
 from .constants import (
     SNAPSHOT_FLAG_ENDED,
@@ -173,7 +174,7 @@ def snapshot(command_lines: bool = True, *, source: str = "auto") -> list[Runnin
     if not isinstance(source, str) or source not in SOURCES:
         raise wrong(f"source must be one of {', '.join(SOURCES)}, not {source!r:.100}")
     native = library.load()
-    pointer = POINTER(abi.Snapshot)()
+    pointer = POINTER(Snapshot)()
     native.cbp_snapshot_create(options | SOURCES[source], byref(pointer))
     try:
         made = pointer.contents

@@ -45,11 +45,11 @@ class Part(NamedTuple):
 
 PARTS = (
     Part("The filter", "_api/process", ("CBProcess",)),
-    Part("Handlers", "_api/handler_properties", ("HandlerProperties",)),
-    Part("Properties", "_api/settings", ("Settings",)),
+    Part("Handlers", "_api/properties", ("HandlerProperties",)),
+    Part("Properties", "_api/properties", ("Settings",)),
     Part("Rules", "_api/rule_methods", ("Rules",)),
     Part("A rule as a value", "rules", ("Rule",)),
-    Part("Running processes, index by index", "_api/snapshots", ("Snapshots",)),
+    Part("Running processes, index by index", "_api/installation", ("Snapshots",)),
     Part("Running processes, as a list", "running", ("RunningProcess",), ("snapshot", "running_processes")),
     Part("Drivers and the machine", "_api/installation", ("Installation",)),
     Part("What drivers can do", "drivers", ("DriverReport",), ("probe_driver",)),

@@ -1,6 +1,6 @@
-"""The CBProcess class: the life of the filter, and questions to it. Its handlers are in
-handler_properties.py, its properties in settings.py, its rules in rule_methods.py, its methods for drivers
-and the machine in installation.py, and the running processes in snapshots.py.
+"""The CBProcess class: the life of the filter, and questions to it. Its handlers
+and its other properties are in properties.py, its rules in rule_methods.py, its methods for drivers and the
+machine, with the running processes, in installation.py.
 
 Checks arguments and hands them to the native session; knows nothing of ctypes or threads."""
 
@@ -12,11 +12,9 @@ import sys
 from .._checks import TEXT_ERRORS, UINT32_MAX, as_text, checked_int, checked_text, wrong
 from ..constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY
 from ..errors import CBProcessError, warn
-from .handler_properties import OPERATION_TYPES, HandlerProperties
-from .installation import Installation
+from .installation import Installation, Snapshot, Snapshots
+from .properties import OPERATION_TYPES, HandlerProperties, Settings, setting_value
 from .rule_methods import Rules
-from .settings import Settings, setting_value
-from .snapshots import Snapshot, Snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +61,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     __slots__ = (
         "__weakref__",
         "_enrichments",
-        "_idle_warning",
+        "_has_launched",
+        "_idle_warnings",
         "_session",
         "_silence_told",
         "_snapshot",
@@ -73,7 +72,9 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     def __init__(self) -> None:
         super().__init__()
         self._session: Session | None = None
-        self._idle_warning: IdleWarning | None = None
+        # The first of them counts: threads that add the first rules at once agree on it.
+        self._idle_warnings: list[IdleWarning] = []
+        self._has_launched = False
         self._silence_told = False
         self._tag = 0
         self._enrichments = ""
@@ -124,8 +125,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         if any(self._hooks.handlers) and not session.is_active():
             self._tell_silence(session)
         session.start(timeout)
-        if self._idle_warning is not None:
-            self._idle_warning.watch(session)
+        for idle in self._idle_warnings[:1]:
+            idle.watch(session)
 
     def stop_filter(self) -> None:
         """Stops filtering and waits until all handlers have returned; operations that wait go on. Rules stay.
@@ -133,10 +134,9 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         nothing if not active. In a handler it only ends delivery: the stop completes when the handlers have
         returned. Can be interrupted by a signal, and called again then."""
         session = self._ready()
-        idle = self._idle_warning
-        was_idle = idle is not None and idle.stopping(session)
+        due = [idle for idle in self._idle_warnings[:1] if idle.stopping(session)]
         session.stop()
-        if idle is not None and was_idle:
+        for idle in due:
             idle.warn(2)
 
     def get_active(self) -> bool:
@@ -302,8 +302,9 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     def _launching(self) -> Session:
         """The session, for a launch that is about to begin."""
         session = self._ready()
-        if self._idle_warning is not None:
-            self._idle_warning.launched()
+        self._has_launched = True
+        for idle in self._idle_warnings[:1]:
+            idle.launched()
         return session
 
     def _set_handler(self, name: str, handler: Handler | None) -> None:
@@ -339,12 +340,19 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         session = self._session
         if session is None or session.process_id != os.getpid():
             from .._binding.session import Session
-            from .supervision import IdleWarning
 
             session = self._session = Session(self._hooks, session)
-            self._idle_warning = IdleWarning()
+            self._idle_warnings = []
+            self._has_launched = False
         return session
 
     def _rules_changed(self, session: Session, rule: tuple[object, int], present: bool) -> None:
-        if self._idle_warning is not None:
-            self._idle_warning.rule_changed(session, rule, present)
+        # Without rules there is nothing to warn of, and after a launch no need to.
+        if not self._idle_warnings and present and not self._has_launched:
+            from .supervision import IdleWarning
+
+            self._idle_warnings.append(IdleWarning())
+        for idle in self._idle_warnings[:1]:
+            if self._has_launched:
+                idle.launched()
+            idle.rule_changed(session, rule, present)

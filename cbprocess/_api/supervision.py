@@ -8,7 +8,6 @@ from __future__ import annotations
 from .._checks import as_text
 from .._lean import suppress
 from ..constants import CAP_LAUNCH, CAP_WHOLE_MACHINE
-from ..drivers import probe_driver
 from ..errors import CBProcessError, CBProcessWarning
 
 TYPE_CHECKING = False
@@ -104,6 +103,8 @@ class IdleWarning:
         if counts.supervised or counts.delivered:
             self._settled = True
             return False
+        from ..drivers import probe_driver
+
         driver = as_text(session.get_config(b"Driver"))
         capabilities = probe_driver(driver).capabilities
         return bool(capabilities & CAP_LAUNCH) and not capabilities & CAP_WHOLE_MACHINE

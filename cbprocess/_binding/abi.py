@@ -1,170 +1,109 @@
-"""The C interface of the native library in ctypes: structures, callback types, functions. The fields of
-structures are those of layouts.py, but where they are pointers; those and the functions are written by hand.
+"""The C interface of the native library in ctypes: its functions, written by hand. Its structures and
+callback types are in structures.py.
 
 tests/abi compares every row of it with the built library. Knows nothing of the uses of the functions."""
 
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 
 from .._checks import as_text
 from ..errors import CBProcessError
-from .layouts import FIELDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-TYPES = {"I": c_uint32, "Q": c_uint64}
-
-
-def _fields(name: str) -> list[tuple[str, Any]]:
-    return [(field, TYPES[kind]) for field, kind in FIELDS[name]]
-
-
-class Event(ctypes.Structure):
-    """struct cbp_event: the fixed part; its texts follow."""
-
-    _fields_ = _fields("event")
-
-
-class Statistics(ctypes.Structure):
-    """struct cbp_statistics."""
-
-    _fields_ = _fields("statistics")
-
-
-class ProcessRecord(ctypes.Structure):
-    """struct cbp_process_record."""
-
-    _fields_ = _fields("process_record")
-
-
-class Snapshot(ctypes.Structure):
-    """struct cbp_snapshot."""
-
-    _fields_ = [
-        ("count", c_uint32),
-        ("record_size", c_uint32),
-        ("records", c_void_p),
-        ("texts", c_void_p),
-        ("texts_size", c_uint64),
-    ]
-
-
-# The event travels as a plain address: a pointer object would cost more than the whole dispatch.
-EventCallback = ctypes.CFUNCTYPE(None, c_void_p)
-# Events with an address that is known before come by this one. C passes the address all the same, and a C
-# function may be given more arguments than it takes; not declaring it saves its conversion.
-BlockCallback = ctypes.CFUNCTYPE(None)
-ErrorCallback = ctypes.CFUNCTYPE(None, c_uint64, c_uint32, c_char_p)
-WorkerCallback = ctypes.CFUNCTYPE(None, c_uint64, c_void_p)
-PlainCallback = ctypes.CFUNCTYPE(None)
-
-
-class Callbacks(ctypes.Structure):
-    """struct cbp_callbacks."""
-
-    _fields_ = [
-        ("size", c_uint32),
-        ("reserved", c_uint32),
-        ("context", c_uint64),
-        ("event", EventCallback),
-        ("error", ErrorCallback),
-        ("worker", WorkerCallback),
-    ]
-
-
-class AbiRow(ctypes.Structure):
-    """struct cbp_abi_row."""
-
-    _fields_ = [
-        ("kind", c_char_p),
-        ("owner", c_char_p),
-        ("name", c_char_p),
-        ("text", c_char_p),
-        ("offset", c_uint32),
-        ("size", c_uint32),
-    ]
-
-
-class _Status:
-    """Stands in the table below for a uint32_t result: 0, or an error code, which is raised."""
-
-
-FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "cbp_version": (c_char_p, ()),
-    "cbp_error_message": (c_char_p, (c_uint32,)),
-    "cbp_error_detail": (c_char_p, ()),
-    "cbp_abi_rows": (POINTER(AbiRow), (POINTER(c_uint32),)),
-    "cbp_message_validate": (c_uint32, (c_void_p, c_uint64, c_uint32)),
-    "cbp_pattern_match": (_Status, (c_char_p, c_uint64, c_char_p, c_uint64, POINTER(c_uint32))),
-    "cbp_pattern_set_create": (
-        _Status,
-        (POINTER(c_char_p), POINTER(c_uint64), c_uint32, c_uint32, POINTER(c_void_p)),
-    ),
-    "cbp_pattern_set_match": (
-        _Status,
-        (c_void_p, c_char_p, c_uint64, POINTER(c_uint32), c_uint32, POINTER(c_uint32)),
-    ),
-    "cbp_pattern_set_destroy": (None, (c_void_p,)),
-    "cbp_session_create": (_Status, (c_char_p, POINTER(c_void_p))),
-    "cbp_session_destroy": (_Status, (c_void_p,)),
-    "cbp_session_set_product_guid": (_Status, (c_void_p, c_char_p)),
-    "cbp_session_copy_config": (_Status, (c_void_p, c_void_p)),
-    "cbp_session_set_callbacks": (_Status, (c_void_p, POINTER(Callbacks))),
-    "cbp_session_set_config": (_Status, (c_void_p, c_char_p, c_char_p)),
-    "cbp_session_get_config": (_Status, (c_void_p, c_char_p, c_void_p, c_uint64, POINTER(c_uint64))),
-    "cbp_session_start": (_Status, (c_void_p, c_uint32)),
-    "cbp_session_stop": (_Status, (c_void_p, c_uint32)),
-    "cbp_session_is_active": (_Status, (c_void_p, POINTER(c_uint32))),
-    "cbp_session_get_statistics": (_Status, (c_void_p, POINTER(Statistics), c_uint64)),
-    "cbp_session_process_capabilities": (_Status, (c_void_p, c_uint32, POINTER(c_uint32))),
-    "cbp_rule_add_process": (_Status, (c_void_p, c_uint32, c_uint32, c_uint32, c_uint32)),
-    "cbp_rule_add_name": (_Status, (c_void_p, c_char_p, c_uint64, c_uint32, c_uint32, c_uint32)),
-    "cbp_rule_remove_process": (_Status, (c_void_p, c_uint32, c_uint32)),
-    "cbp_rule_remove_name": (_Status, (c_void_p, c_char_p, c_uint64, c_uint32)),
-    "cbp_rules_remove": (
-        _Status,
-        (c_void_p, c_uint32, POINTER(c_char_p), POINTER(c_uint64), c_uint32, POINTER(c_uint32), c_uint32),
-    ),
-    "cbp_worker_bind": (_Status, (c_void_p, c_void_p, POINTER(c_void_p))),
-    "cbp_worker_bind_type": (_Status, (c_void_p, c_uint32, c_void_p)),
-    "cbp_worker_run": (None, (c_void_p,)),
-    "cbp_event_reset_timeout": (_Status, (c_uint32, POINTER(c_uint32))),
-    "cbp_event_defer": (_Status, (POINTER(c_uint64),)),
-    "cbp_event_complete": (_Status, (c_uint64, c_uint32, c_uint32)),
-    "cbp_event_originator_token": (_Status, (POINTER(c_int64),)),
-    "cbp_in_handler": (c_uint32, ()),
-    "cbp_failed_execution": (c_uint64, (POINTER(c_uint32),)),
-    "cbp_handler_enter": (_Status, (c_void_p, c_void_p)),
-    "cbp_handler_leave": (_Status, ()),
-    "cbp_process_name": (_Status, (c_uint32, c_void_p, c_uint64, POINTER(c_uint64))),
-    "cbp_snapshot_create": (_Status, (c_uint32, POINTER(POINTER(Snapshot)))),
-    "cbp_snapshot_destroy": (None, (POINTER(Snapshot),)),
-    "cbp_launch_begin": (
-        _Status,
-        (c_void_p, c_char_p, c_char_p, c_uint64, c_uint32, POINTER(c_int32), POINTER(c_void_p)),
-    ),
-    "cbp_launch_enter": (_Status, (c_void_p, c_uint32, POINTER(c_void_p))),
-    "cbp_launch_creation_flags": (_Status, (c_void_p, POINTER(c_uint32))),
-    "cbp_launch_leave": (_Status, (c_void_p, c_uint32)),
-    "cbp_launch_finish": (_Status, (c_void_p, c_uint32, c_uint32, POINTER(c_uint32))),
-    "cbp_launcher_path": (_Status, (c_void_p, c_uint64, POINTER(c_uint64))),
-    "cbp_script_play": (_Status, (c_void_p, c_char_p, c_uint64)),
-    "cbp_script_wait": (_Status, (c_void_p, c_uint32)),
-    "cbp_script_next_verdict": (_Status, (c_void_p, c_uint32, c_void_p, c_uint64)),
-    "cbp_recording_open": (_Status, (c_char_p, POINTER(c_void_p), POINTER(c_void_p), POINTER(c_uint64))),
-    "cbp_recording_next": (_Status, (c_void_p, POINTER(c_void_p), POINTER(c_uint64))),
-    "cbp_recording_close": (None, (c_void_p,)),
-    "cbp_driver_probe": (_Status, (c_char_p, POINTER(c_uint32), c_void_p, c_uint64)),
-    "cbp_driver_status": (_Status, (c_char_p, c_char_p, POINTER(c_uint32))),
-    "cbp_driver_version": (_Status, (c_char_p, c_char_p, POINTER(c_uint64))),
-    "cbp_driver_install": (_Status, (c_char_p, c_char_p, c_char_p, c_char_p, c_uint32, POINTER(c_uint32))),
-    "cbp_driver_uninstall": (_Status, (c_char_p, c_char_p, c_char_p, c_char_p, c_uint32, POINTER(c_uint32))),
-    "cbp_system_shutdown": (_Status, (c_char_p, c_uint32, c_uint32, c_uint32, POINTER(c_uint32))),
+# These letters stand for types below. E is a uint32_t result that is 0, or an error code, which is raised.
+TYPES: dict[str, Any] = {
+    "E": ctypes.c_uint32,
+    "I": ctypes.c_uint32,
+    "Q": ctypes.c_uint64,
+    "i": ctypes.c_int32,
+    "p": ctypes.c_void_p,
+    "q": ctypes.c_int64,
+    "s": ctypes.c_char_p,
+    "-": None,
 }
+
+# Each function has its result and its parameters. A star stands before what is pointed to, and a name is that
+# of a structure. They are texts because a program uses a few of them, and pays for no other.
+FUNCTIONS = {
+    "cbp_version": "s",
+    "cbp_error_message": "s I",
+    "cbp_error_detail": "s",
+    "cbp_abi_rows": "*AbiRow *I",
+    "cbp_message_validate": "I p Q I",
+    "cbp_pattern_match": "E s Q s Q *I",
+    "cbp_pattern_set_create": "E *s *Q I I *p",
+    "cbp_pattern_set_match": "E p s Q *I I *I",
+    "cbp_pattern_set_destroy": "- p",
+    "cbp_session_create": "E s *p",
+    "cbp_session_destroy": "E p",
+    "cbp_session_set_product_guid": "E p s",
+    "cbp_session_copy_config": "E p p",
+    "cbp_session_set_callbacks": "E p *Callbacks",
+    "cbp_session_set_config": "E p s s",
+    "cbp_session_get_config": "E p s p Q *Q",
+    "cbp_session_start": "E p I",
+    "cbp_session_stop": "E p I",
+    "cbp_session_is_active": "E p *I",
+    "cbp_session_get_statistics": "E p *Statistics Q",
+    "cbp_session_process_capabilities": "E p I *I",
+    "cbp_rule_add_process": "E p I I I I",
+    "cbp_rule_add_name": "E p s Q I I I",
+    "cbp_rule_remove_process": "E p I I",
+    "cbp_rule_remove_name": "E p s Q I",
+    "cbp_rules_remove": "E p I *s *Q I *I I",
+    "cbp_worker_bind": "E p p *p",
+    "cbp_worker_bind_type": "E p I p",
+    "cbp_worker_run": "- p",
+    "cbp_event_reset_timeout": "E I *I",
+    "cbp_event_defer": "E *Q",
+    "cbp_event_complete": "E Q I I",
+    "cbp_event_originator_token": "E *q",
+    "cbp_in_handler": "I",
+    "cbp_failed_execution": "Q *I",
+    "cbp_handler_enter": "E p p",
+    "cbp_handler_leave": "E",
+    "cbp_process_name": "E I p Q *Q",
+    "cbp_snapshot_create": "E I **Snapshot",
+    "cbp_snapshot_destroy": "- *Snapshot",
+    "cbp_launch_begin": "E p s s Q I *i *p",
+    "cbp_launch_enter": "E p I *p",
+    "cbp_launch_creation_flags": "E p *I",
+    "cbp_launch_leave": "E p I",
+    "cbp_launch_finish": "E p I I *I",
+    "cbp_launcher_path": "E p Q *Q",
+    "cbp_script_play": "E p s Q",
+    "cbp_script_wait": "E p I",
+    "cbp_script_next_verdict": "E p I p Q",
+    "cbp_recording_open": "E s *p *p *Q",
+    "cbp_recording_next": "E p *p *Q",
+    "cbp_recording_close": "- p",
+    "cbp_driver_probe": "E s *I p Q",
+    "cbp_driver_status": "E s s *I",
+    "cbp_driver_version": "E s s *Q",
+    "cbp_driver_install": "E s s s s I *I",
+    "cbp_driver_uninstall": "E s s s s I *I",
+    "cbp_system_shutdown": "E s I I I *I",
+}
+
+
+def signature(name: str) -> tuple[Any, list[Any]]:
+    """The types of a function: of its result, and of its parameters."""
+    result, *parameters = map(_type_of, FUNCTIONS[name].split())
+    return result, parameters
+
+
+def _type_of(word: str) -> Any:
+    if word.startswith("*"):
+        return ctypes.POINTER(_type_of(word[1:]))
+    if word in TYPES:
+        return TYPES[word]
+    from . import structures
+
+    return getattr(structures, word)
 
 
 class Library(ctypes.CDLL):
@@ -174,12 +113,9 @@ class Library(ctypes.CDLL):
         if name not in FUNCTIONS:
             raise AttributeError(name)
         function: Any = self[name]
-        result, function.argtypes = FUNCTIONS[name]
-        if result is _Status:
-            function.restype = c_uint32
+        function.restype, function.argtypes = signature(name)
+        if FUNCTIONS[name].startswith("E"):
             function.errcheck = self._check
-        else:
-            function.restype = result
         # No thread gets it before it is declared.
         self.__dict__[name] = function
         return function
@@ -205,7 +141,7 @@ def read_text(call: Any) -> bytes:
     size = 512
     while True:
         buffer = ctypes.create_string_buffer(size)
-        needed = c_uint64()
+        needed = ctypes.c_uint64()
         try:
             call(buffer, size, ctypes.byref(needed))
             return buffer.value

@@ -7,7 +7,6 @@ event type, is the hot path of the whole package. It is written for speed first.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import sys
 from _thread import get_ident
 
@@ -15,7 +14,7 @@ from .. import events
 from .._checks import as_text
 from .._lean import suppress
 from ..constants import ERROR_GEN_FAILURE, EVENT_FLAG_DECIDED_BY_RULE
-from . import abi
+from . import structures
 from .hooks import Hooks, is_only_counted
 from .layouts import EVENT_SIZE_INLINE
 
@@ -99,8 +98,9 @@ def unkept_count() -> int:
         return NO_COUNT - 1
     counts: list[int] = []
     hooks = Hooks()
-    sample = ctypes.create_string_buffer(events.FIXED_SIZE)
-    block = make_block(ctypes.addressof(sample), events.FIXED_SIZE)
+    # It has the size of the workers' blocks: ctypes makes a class for each size of an array.
+    sample = ctypes.create_string_buffer(EVENT_SIZE_INLINE)
+    block = make_block(ctypes.addressof(sample), EVENT_SIZE_INLINE)
     hooks.handlers[0] = lambda event: None
     make_dispatch(hooks, block, 0, -1, lambda event, count: counts.append(count))()
     return counts[0]
@@ -112,13 +112,13 @@ class NativeCallbacks:
     def __init__(self, library: ctypes.CDLL, hooks: Hooks) -> None:
         self._library = library
         self._hooks = hooks
-        self._numbers = itertools.count(1)
+        self._numbers = iter(range(1, 1 << 62))  # as itertools.count(), whose module a start does without
         self._unkept = unkept_count()
-        self.structure = abi.Callbacks(
-            size=ctypes.sizeof(abi.Callbacks),
-            event=abi.EventCallback(self._event),
-            error=abi.ErrorCallback(self._error),
-            worker=abi.WorkerCallback(self._worker_main),
+        self.structure = structures.Callbacks(
+            size=ctypes.sizeof(structures.Callbacks),
+            event=structures.EventCallback(self._event),
+            error=structures.ErrorCallback(self._error),
+            worker=structures.WorkerCallback(self._worker_main),
         )
 
     def _event(self, address: int) -> None:
@@ -170,11 +170,11 @@ class NativeCallbacks:
         # The first call only tells the address, which a dispatch has to know.
         bind(worker, self.structure.event, ctypes.byref(address))
         block = make_block(address.value or 0, EVENT_SIZE_INLINE)
-        callbacks = [abi.BlockCallback(make_any_dispatch(hooks, block, unkept))]
+        callbacks = [structures.BlockCallback(make_any_dispatch(hooks, block, unkept))]
         bind(worker, callbacks[0], ctypes.byref(address))
         for kind in events.KINDS:
             dispatch = make_dispatch(hooks, block, kind, unkept, detach_kept)
-            callbacks.append(abi.BlockCallback(dispatch))
+            callbacks.append(structures.BlockCallback(dispatch))
             self._library.cbp_worker_bind_type(worker, kind, callbacks[-1])
         return callbacks
 

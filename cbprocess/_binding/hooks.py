@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from .. import events
-from ..constants import ERROR_NOT_FOUND, ERROR_UNHANDLED_EXCEPTION
+from ..constants import ERROR_NOT_FOUND, ERROR_UNHANDLED_EXCEPTION, PROC_EVT_THREAD_HANDLE_OPERATION
 from ..errors import CBProcessError
 
 TYPE_CHECKING = False
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Any], object]
 
-# Each event type has a place at its bit.
-HANDLER_COUNT = max(events.KINDS) + 1
+# Each event type has a place at its bit, of which this is the highest.
+HANDLER_COUNT = PROC_EVT_THREAD_HANDLE_OPERATION + 1
 
 
 class Hooks:
@@ -50,6 +49,8 @@ class Hooks:
         if handler is None:
             tell_unraisablehook(cause or CBProcessError(code, description))
             return
+        from .. import events
+
         try:
             handler(events.CBProcessErrorEventParams(code, description, *failed))
         except BaseException as error:
@@ -78,7 +79,7 @@ def is_only_counted(code: int, failed_sequence: int) -> bool:
 def tell_unraisablehook(error: BaseException) -> None:
     """Has the interpreter call sys.unraisablehook. Only it can make the argument, and it does so for a
     callback that raises."""
-    from .abi import PlainCallback
+    from .structures import PlainCallback
 
     def cbprocess_handler() -> None:
         raise error

@@ -11,6 +11,7 @@ from ..errors import CBProcessError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ctypes
+    from collections.abc import Iterator
 
 LIBRARY_NAME = "cbprocess.dll" if sys.platform == "win32" else "libcbprocess.so"
 LAUNCHER_NAME = "cbprocess-launch.exe" if sys.platform == "win32" else "cbprocess-launch"
@@ -79,10 +80,10 @@ def find_folder() -> str:
     )
 
 
-def _candidate_folders() -> list[str]:
+def _candidate_folders() -> Iterator[str]:
     """The folders that may have the native files, this package's first. A source tree's own package has
     nothing built in it, and hides the installed one when Python starts in that tree: so the other places that
     Python imports from come next."""
-    packages = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-    packages += [os.path.join(os.path.abspath(entry or "."), "cbprocess") for entry in sys.path]
-    return [os.path.join(package, "_native") for package in packages]
+    yield os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_native")
+    for entry in sys.path:
+        yield os.path.join(os.path.abspath(entry or "."), "cbprocess", "_native")

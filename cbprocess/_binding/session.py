@@ -4,30 +4,31 @@ Owns the library's handle: knows how to start, stop and free it; nothing of the 
 
 from __future__ import annotations
 
-import atexit
-import ctypes
 import os
-from ctypes import byref, c_int64, c_uint32, c_void_p
+from _thread import RLock
+from ctypes import byref, c_int64, c_uint32, c_void_p, sizeof
 from time import monotonic
 
-from .._lean import suppress
-from ..constants import ERROR_CONNECTION_ACTIVE, ERROR_TIMEOUT
+from ..constants import ERROR_CONNECTION_ACTIVE, ERROR_TIMEOUT, ERROR_TOO_MANY_OPEN_FILES
 from ..errors import CBProcessError, CBProcessWarning
 from . import abi, library
-from .callbacks import NativeCallbacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ctypes
     from collections.abc import Callable
 
+    from .callbacks import NativeCallbacks
     from .hooks import Hooks
     from .own_requests import OwnRequests
+    from .structures import Statistics
 
 # A wait in the library is cut into slices, between which Python handles signals.
 SLICE_MS = 100
 # An interpreter that exits waits so long for handlers that are still running.
 EXIT_LIMIT_S = 5.0
 FOREVER_S = float("inf")
+DESCRIPTOR_LIMITS = "a limit of file descriptors is reached: RLIMIT_NOFILE or fs.file-max"
 
 _active: set[Session] = set()
 _exit_hook_set = False
@@ -47,8 +48,10 @@ class Session:
         self.library.cbp_session_create(None, byref(self.pointer))
         if original is not None:
             self.library.cbp_session_copy_config(self.pointer, original.pointer)
-        self.callbacks = NativeCallbacks(self.library, hooks)
-        self.library.cbp_session_set_callbacks(self.pointer, byref(self.callbacks.structure))
+        self._hooks = hooks
+        self._callbacks: NativeCallbacks | None = None
+        # Reentrant: a signal's handler may start the filter while this thread is about to do so.
+        self._callbacks_lock = RLock()
 
     def __del__(self) -> None:
         # The session is not active here: the set above keeps active sessions alive.
@@ -67,9 +70,19 @@ class Session:
     def start(self, timeout_ms: int) -> None:
         _finish_stopped()
         _set_exit_hook()
-        self.callbacks.before_threads()
+        self._give_callbacks().before_threads()
         self.library.cbp_session_start(self.pointer, timeout_ms)
         _active.add(self)
+
+    def _give_callbacks(self) -> NativeCallbacks:
+        """Gives the library the callbacks, once. No call comes before the start, and a program that only
+        makes instances ready does without them."""
+        with self._callbacks_lock:
+            if self._callbacks is None:
+                callbacks = _make_callbacks(self.library, self._hooks)
+                self.library.cbp_session_set_callbacks(self.pointer, byref(callbacks.structure))
+                self._callbacks = callbacks
+            return self._callbacks
 
     def stop(self) -> None:
         """Ends delivery and waits for the handlers; in a handler only ends delivery."""
@@ -113,9 +126,11 @@ class Session:
             self.library.cbp_session_is_active(pointer, byref(active))
         return active.value != 0
 
-    def statistics(self) -> abi.Statistics:
-        values = abi.Statistics()
-        self.library.cbp_session_get_statistics(self.pointer, byref(values), ctypes.sizeof(values))
+    def statistics(self) -> Statistics:
+        from .structures import Statistics
+
+        values = Statistics()
+        self.library.cbp_session_get_statistics(self.pointer, byref(values), sizeof(values))
         return values
 
     def set_config(self, name: bytes, value: bytes) -> None:
@@ -177,16 +192,33 @@ def _finish_stopped() -> None:
     """Lets go of sessions that were stopped inside a handler and whose handlers have returned since."""
     for session in list(_active):
         if session.process_id == os.getpid() and not session.is_active():
-            with suppress(CBProcessError):  # not this start's business
+            try:
                 if not session.stop_slice(1):
                     continue
+            except CBProcessError:
+                pass  # not this start's business
             _active.discard(session)
+
+
+def _make_callbacks(library: ctypes.CDLL, hooks: Hooks) -> NativeCallbacks:
+    try:
+        from .callbacks import NativeCallbacks
+    except OSError as error:
+        import errno
+
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        # No descriptor is left to import it with, and the start would say the same of its own.
+        raise CBProcessError(ERROR_TOO_MANY_OPEN_FILES, f"{error.strerror}: {DESCRIPTOR_LIMITS}") from None
+    return NativeCallbacks(library, hooks)
 
 
 def _set_exit_hook() -> None:
     global _exit_hook_set
     if not _exit_hook_set:
         _exit_hook_set = True
+        import atexit
+
         atexit.register(_stop_at_exit)
 
 

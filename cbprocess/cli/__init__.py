@@ -3,17 +3,23 @@ its name. The parser is in parser.py, and plain lines of `run` do without it (pl
 
 from __future__ import annotations
 
-import gc
 import sys
 
+from .._lean import collect_from_now_on
 from ..errors import CBProcessError
 from .common_options import ATTACH_TIMEOUT_MS
-from .fleet_options import default_spool
 from .plain_options import NotPlain, read_plain
 from .run_options import add_run
-from .spool_options import check_spool
-from .values import event_list, milliseconds
-from .words import HANDLE_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES
+from .spool_options import check_spool, default_spool
+from .words import (
+    HANDLE_NAMES,
+    LIFETIME_NAMES,
+    PROCESS_NAMES,
+    STANDARD_OUTPUT,
+    THREAD_NAMES,
+    event_list,
+    milliseconds,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = __import__(f"{__name__}.{options.command_name}", fromlist=["*"])
         # Run begins a command first.
         if options.command_name != "run":
-            gc.enable()
+            collect_from_now_on()
         status: int = getattr(command, options.command_name)(options)
         return status
     except CBProcessError as error:
@@ -173,12 +179,14 @@ def check_records(options: argparse.Namespace, parser: argparse.ArgumentParser) 
 def check_outputs(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuses two outputs in one file, which would overwrite each other, and an output in the recording that
     is read."""
-    from .destinations import STANDARD_OUTPUT, clash
-
     names = ("output", "timeline", "trace", "record")
     files = [(f"--{name}", getattr(options, name)) for name in names]
     if options.command_name == "replay" and options.path != STANDARD_OUTPUT:
         files.append(("the recording", options.path))
+    if all(path is None for _, path in files):
+        return
+    from .destinations import clash
+
     trouble = clash(files)
     if trouble:
         parser.error(trouble)

@@ -8,7 +8,7 @@ import os
 import select
 import signal
 
-from .orphans import LOOK_S, bury_orphans
+from .children import LOOK_S, bury_orphans
 from .output import complain
 from .pidfd import open_process
 from .signals import FirstSignal

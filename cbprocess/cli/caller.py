@@ -9,8 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from .._lean import suppress
-from .plain_signals import signal
+from .._lean import signal, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +37,10 @@ class Caller:
         """The signals that it has blocked; signal 1 is the lowest bit."""
         self.ignored = bits(ignored)
         """The signals that it ignores."""
-        self.death_signal = _process_control(PR_GET_PDEATHSIG)
+        library = ctypes.CDLL(None)
+        self.death_signal = _process_control(library, PR_GET_PDEATHSIG)
         """The signal that it gets when its parent dies; 0: none."""
-        self.is_reaper = _process_control(PR_GET_CHILD_SUBREAPER) != 0
+        self.is_reaper = _process_control(library, PR_GET_CHILD_SUBREAPER) != 0
         """Whether orphans among its descendants come to it."""
         self.listens = _sockets_are_ours()
         """Whether sockets were handed to this process, by its id."""
@@ -132,7 +132,7 @@ def _sockets_are_ours() -> bool:
     return True
 
 
-def _process_control(what: int) -> int:
+def _process_control(library: ctypes.CDLL, what: int) -> int:
     """The number that prctl(2) gives."""
     value = ctypes.c_int()
-    return value.value if ctypes.CDLL(None).prctl(what, ctypes.byref(value), 0, 0, 0) == 0 else 0
+    return value.value if library.prctl(what, ctypes.byref(value), 0, 0, 0) == 0 else 0

@@ -4,15 +4,16 @@ Knows no command: what differs between them is an argument."""
 
 from __future__ import annotations
 
-from .record_options import add_record_options
-from .rule_options import add_rules_options
-from .values import event_list, milliseconds
-from .words import EVENT_NAMES, TREE_LINES
+import sys
+
+from .words import EVENT_NAMES, TREE_LINES, event_list, milliseconds, name_list, wrong_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from typing import Any
+
+    from ..records import Redactor
 
 ATTACH_TIMEOUT_MS = 5000
 FORMATS = ("cbprocess", "ecs", "ocsf", "otel")
@@ -46,6 +47,20 @@ ALLOW_HELP = (
     "a P without wildcards that is a link stands for its file, too"
 )
 TIMEOUT_HELP = "how long an operation may wait to be printed: 0 (no limit) or at least 3000 (default: {})"
+RULES_HELP = "the rules of FILE (TOML or JSON) beside the other options"
+# Windows has no such signal.
+SIGNAL_HELP = "; read again at SIGHUP, which the command of run does not get then"
+LIVE_RULES_HELP = RULES_HELP if sys.platform == "win32" else RULES_HELP + SIGNAL_HELP
+FOLLOW_HELP = "read the file of --rules again whenever it has changed"
+REDACT_HELP = (
+    "hide the values of options and variables whose names end in password, token, secret, api-key and the "
+    "like, wherever command lines are printed or written; a recording cannot hide anything"
+)
+REDACT_ALSO_HELP = "hide the values of these options, too: names without dashes, separated by commas"
+ENRICH_HELP = (
+    "with --json, tell of each process in addition, separated by commas: its working directory (cwd), its "
+    "control group and container (cgroup), its session and terminal (terminal), its user's name (user)"
+)
 
 
 def add_common(
@@ -83,3 +98,51 @@ def add_common(
     add("--wide", action="store_true", help="show command lines whole, also on a narrow terminal")
     parser.set_defaults(live=False)
     add("--color", choices=("auto", "always", "never"), default="auto", help="colours (default: auto)")
+
+
+def add_rules_options(parser: argparse.ArgumentParser, is_live: bool) -> None:
+    """Adds the options for the commands that apply rules. is_live: they apply them to programs that run, and
+    read the file again; a replay reads it once."""
+    parser.add_argument("--rules", metavar="FILE", help=LIVE_RULES_HELP if is_live else RULES_HELP)
+    if not is_live:
+        parser.set_defaults(follow_rules=False)
+        return
+    parser.add_argument("--follow-rules", action="store_true", help=FOLLOW_HELP)
+
+
+def add_record_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--redact", action="store_true", help=REDACT_HELP)
+    add("--redact-also", metavar="LIST", type=option_names, default=(), help=REDACT_ALSO_HELP)
+    add("--enrich", metavar="LIST", type=enrichments, default=(), help=ENRICH_HELP)
+
+
+def enrichments(text: str) -> tuple[str, ...]:
+    from .._records.context import checked_enrichments
+    from ..errors import CBProcessError
+
+    try:
+        return checked_enrichments(text)
+    except CBProcessError as error:
+        raise wrong_value(error.message) from None
+
+
+def option_names(text: str) -> tuple[str, ...]:
+    from ..errors import CBProcessError
+    from ..records import Redactor
+
+    names = name_list(text)
+    try:
+        Redactor(names)
+    except CBProcessError as error:
+        raise wrong_value(error.message) from None
+    return names
+
+
+def redactor_of(options: argparse.Namespace) -> Redactor | None:
+    """What hides the values that these options name; None where they hide nothing."""
+    if not options.redact and not options.redact_also:
+        return None
+    from ..records import DEFAULT_REDACTED, Redactor
+
+    return Redactor((*DEFAULT_REDACTED, *options.redact_also))

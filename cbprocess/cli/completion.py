@@ -7,9 +7,9 @@ from __future__ import annotations
 import argparse
 
 from .._extras import need
-from .destinations import PUBLIC_MODE
 from .output import complain, print_lines
 from .parser import make_parser
+from .words import PUBLIC_MODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

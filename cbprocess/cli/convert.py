@@ -9,10 +9,11 @@ from .. import formats
 from .._checks import quoted
 from .._sources import STANDARD_INPUT, Source, each
 from ..errors import CBProcessError
-from .destinations import PRIVATE_MODE, STANDARD_OUTPUT, clash
+from .common_options import redactor_of
+from .destinations import clash
 from .output import NOT_INHERITED, complain
 from .progress import NOWHERE, Progress
-from .record_options import redactor_of
+from .words import PRIVATE_MODE, STANDARD_OUTPUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

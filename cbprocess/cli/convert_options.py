@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .common_options import FORMATS
-from .record_options import REDACT_ALSO_HELP, option_names
+from .common_options import FORMATS, REDACT_ALSO_HELP, option_names
 
 REDACT_HELP = "hide the values of options and variables whose names end in password, token and the like"
 

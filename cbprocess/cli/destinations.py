@@ -9,17 +9,14 @@ import stat
 import sys
 
 from .._lean import suppress
+from .words import PRIVATE_MODE, STANDARD_OUTPUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
     from typing import TextIO
 
-STANDARD_OUTPUT = "-"
 CHUNK = 65536
-PRIVATE_MODE = 0o600
-# For everybody, as far as the umask lets them: for what is installed, as a manual page.
-PUBLIC_MODE = 0o666
 
 
 def open_text(path: str) -> TextIO:

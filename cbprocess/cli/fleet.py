@@ -126,7 +126,7 @@ HEAD = ("host", "state", "heard", "sessions", "waiting", "shipped", "rules", "tr
 
 
 def _row(host: Host) -> tuple[str, ...]:
-    from .._binding.texts import printable
+    from .._checks import printable
 
     told = host.told
     sessions, shipping = _dict(told.get("sessions")), _dict(told.get("shipping"))

@@ -167,7 +167,7 @@ class Teller:
 
 
 def _write(text: str) -> None:
-    from .._binding.texts import printable
+    from .._checks import printable
 
     with contextlib.suppress(OSError):
         sys.stderr.write(f"cbprocess: {printable(text)}\n")

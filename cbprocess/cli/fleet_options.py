@@ -1,11 +1,9 @@
-"""The options of `cbprocess fleet` and of `cbprocess run --publish`. Knows nothing of what they do."""
+"""The options of `cbprocess fleet`. Knows nothing of what they do."""
 
 from __future__ import annotations
 
-import os
-import sys
-
-from .values import wrong_value
+from .spool_options import add_access, seconds
+from .words import wrong_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,15 +13,6 @@ if TYPE_CHECKING:
 FORMATS = ("text", "cbprocess", "ecs", "ocsf", "otel")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-PUBLISH_HELP = (
-    "ship the events to this NATS JetStream server (nats://HOST:PORT or tls://HOST:PORT), by a process of "
-    "its own and through a spool: the command never waits for the network"
-)
-SERVER_HELP = (
-    "the servers, separated by commas (default: that of the variable CBPROCESS_FLEET_SERVER, or "
-    "nats://127.0.0.1:4222)"
-)
-DEFAULT_PUBLISH_WAIT_S = 5.0
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:
@@ -50,37 +39,6 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
     add("keys", "make a key of a host, an operator or a signer of rules", _add_keys)
     add("server", "print a configuration for nats-server, with what each key may do", _add_server)
     add("unit", "print a systemd unit for the agent", _add_unit)
-
-
-def add_access(parser: argparse.ArgumentParser, server: str | None = "--server") -> None:
-    """The options that say which server, and as whom. They have no defaults: a file may give them."""
-    add = parser.add_argument
-    if server:
-        add(server, dest="server", metavar="URL", help=SERVER_HELP)
-    add("--tenant", metavar="NAME", help="whose fleet (default: default)")
-    add("--creds", metavar="FILE", help="the secret key (cbprocess fleet keys), or a .creds file")
-    add("--ca", metavar="FILE", help="certificates to believe; nothing goes out unencrypted then")
-    add("--cert", metavar="FILE", help="a certificate of our own, for servers that ask for one")
-    add("--cert-key", metavar="FILE", help="its key")
-
-
-def add_publish(parser: argparse.ArgumentParser) -> None:
-    """The options of `cbprocess run` for a single command that is to be seen by a fleet."""
-    group = parser.add_argument_group("publishing")
-    group.add_argument("--publish", metavar="URL", help=PUBLISH_HELP)
-    group.add_argument(
-        "--publish-wait",
-        metavar="S",
-        type=seconds,
-        default=DEFAULT_PUBLISH_WAIT_S,
-        help="how long to wait at the end for what is not shipped yet, and two seconds more at most for the "
-        "end of the shipper; the rest stays in the spool, for the next command with the same server, tenant "
-        f"and --host (default: {DEFAULT_PUBLISH_WAIT_S:.0f})",
-    )
-    group.add_argument(
-        "--host", metavar="NAME", help="the host's name in the events (default: the machine's)"
-    )
-    add_access(group, None)  # type: ignore[arg-type]
 
 
 def _add_agent(parser: argparse.ArgumentParser) -> None:
@@ -224,32 +182,6 @@ def _add_unit(parser: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", default="/etc/cbprocess/fleet.toml", help="the agent's --config"
     )
     parser.add_argument("--spool", metavar="DIR", default="/var/spool/cbprocess", help="the agent's spool")
-
-
-def default_spool(options: argparse.Namespace) -> str:
-    """A folder of this user for what goes to these servers, this tenant and from this host: what one command
-    could not ship goes with the next. A shipper ships what is of its own host only, and keeps others off."""
-    import hashlib
-
-    home = os.path.expanduser("~")
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or home
-    else:
-        base = os.environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
-    target = f"{options.tenant} {options.host or ''} {options.publish}".encode("utf-8", "surrogateescape")
-    where = hashlib.sha256(target).hexdigest()[:12]
-    return os.path.join(base, "cbprocess", "publish", where)
-
-
-def seconds(text: str) -> float:
-    """A number of seconds, 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value < 1e6:
-        raise wrong_value(f"{text!r} is no number of seconds")
-    return value
 
 
 def duration(text: str) -> float:

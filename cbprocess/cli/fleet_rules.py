@@ -88,7 +88,7 @@ async def _status(options: argparse.Namespace) -> int:
             is_refusal = word == "refused by"
             why = str(host.scope(options.scope).get("why", "")) if is_refusal else host.why_not(options.scope)
             lines.append(f"{word} {host.name}{f': {why:.200}' if why else ''}")
-    from .._binding.texts import printable
+    from .._checks import printable
 
     print_lines([printable(line) for line in lines], None)
     return 0 if not reach.refused and not reach.waiting else REFUSED_SOMEWHERE

@@ -153,7 +153,7 @@ def guarded(encode: Callable[[dict[str, Any]], bytes]) -> Callable[[dict[str, An
 
 def text_line(record: dict[str, Any]) -> bytes:
     """A line for people: time, host, event, process, and what it is about."""
-    from .._binding.texts import printable
+    from .._checks import printable
 
     what = record.get("command_line") or record.get("process_name") or record.get("reason") or ""
     status = record.get("exit_status")

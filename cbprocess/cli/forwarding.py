@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock, stack_size, start_new_thread
 
+from .._lean import signal
 from ..constants import ERROR_NO_SYSTEM_RESOURCES
 from ..errors import CBProcessError
 from .caller import bits, caller
-from .plain_signals import signal
-from .signals import SIGNAL_BASE
+from .words import SIGNAL_BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

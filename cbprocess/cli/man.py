@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .. import __version__
-from .destinations import PUBLIC_MODE
 from .manual import page
 from .output import print_lines
 from .parser import make_parser
+from .words import PUBLIC_MODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ import os
 import sys
 
 from .. import events
-from .._binding.texts import printable
+from .._checks import printable
 from .._lean import suppress
-from .destinations import PRIVATE_MODE, STANDARD_OUTPUT
-from .words import OWN_FAILURE
+from .words import OWN_FAILURE, PRIVATE_MODE, STANDARD_OUTPUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

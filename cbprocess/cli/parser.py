@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import argparse
 
-from .common_options import ATTACH_TIMEOUT_MS, FORMAT_HELP, FORMATS, WAIT_ALL_HELP, add_common
+from .common_options import (
+    ATTACH_TIMEOUT_MS,
+    FORMAT_HELP,
+    FORMATS,
+    WAIT_ALL_HELP,
+    add_common,
+    add_record_options,
+)
 from .convert_options import add_convert
 from .fleet_options import add_fleet
 from .machine_options import add_install, add_product, add_status, add_uninstall
-from .record_options import add_record_options
 from .rule_options import add_rules
 from .run_options import add_run
 from .spool_options import add_ship, add_spool
 from .top_options import add_top
-from .values import process_id
+from .words import process_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +46,7 @@ examples:
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        from .._binding.texts import printable
+        from .._checks import printable
 
         super().error(printable(message))
 

@@ -9,15 +9,12 @@ from _thread import LockType, allocate_lock
 
 from .. import constants, events
 from .._api.process import CBProcess
-from .._binding.texts import printable
-from .._checks import checked_pattern, quoted
+from .._checks import checked_pattern, printable, quoted
 from .._lean import Bell
-from .destinations import STANDARD_OUTPUT, Pump
+from .common_options import redactor_of
 from .output import Output, complain, describe, failure_name, format_line, line_kind, painted, status_text
-from .record_options import redactor_of
 from .rule_layers import CommandRules
-from .shortening import base_name
-from .tally import Tally
+from .shortening import Tally, base_name
 from .words import (
     EVENT_NAMES,
     LEFT,
@@ -25,6 +22,7 @@ from .words import (
     PROCESS_NAMES,
     PRODUCT_GUID,
     SHOWN,
+    STANDARD_OUTPUT,
     STAYED,
     THREAD_NAMES,
     TREE_LINES,
@@ -141,7 +139,11 @@ class Printer:
         self._listeners: list[Listener] = []
         self._view: View | None = None
         self._endings: list[Callable[[], None]] = []
-        self._pump = Pump() if options.record == STANDARD_OUTPUT else None
+        self._pump = None
+        if options.record == STANDARD_OUTPUT:
+            from .destinations import Pump
+
+            self._pump = Pump()
         self.record_path: str = options.record if self._pump is None else self._pump.path
         self.started_ns = time.time_ns()
         self._choice: Choice | None = None
@@ -441,7 +443,7 @@ class Printer:
         is_told = self._has_line_per_program and not self._options.quiet and self._summary is None
         if self._end_text and is_told:
             kind = "success" if self._end_text == status_text(0) else "failure"
-            line = self._tally.line(self._end_text, self._seconds, self._process.statistics())
+            line = self._tally.line(self._end_text, self._seconds, self._process._ready().statistics())
             self.output.line(painted(line, kind, self._color))
 
     def _summarize(self) -> None:
@@ -478,7 +480,7 @@ class Printer:
     def _program_lines(self) -> ProgramLines | TreeLines:
         """The lines about programs, which begin when the first of them is needed."""
         if self._lines is None:
-            from .sheet import Sheet
+            from .lines import ProgramLines, Sheet
 
             output, options = self.output, self._options
             sheet = Sheet(output.line, self.started_ns, self._color, output.columns, options.wide)
@@ -487,8 +489,6 @@ class Printer:
 
                 self._lines = TreeLines(sheet, self.program_of)
             else:
-                from .lines import ProgramLines
-
                 self._lines = lines = ProgramLines(sheet, self.program_of)
                 if self.counts_real_time:
                     lines.watch(self.now_ns)

@@ -13,7 +13,7 @@ from ..records import Origin
 from .output import Output, complain
 from .printer import Printer, configure
 from .progress import NOWHERE, Progress
-from .signals import SIGNAL_BASE
+from .words import SIGNAL_BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

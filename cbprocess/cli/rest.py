@@ -11,10 +11,10 @@ import time
 
 from .._lean import suppress
 from ..errors import CBProcessError
-from .signals import SIGNAL_BASE
+from .words import SIGNAL_BASE
 
 if sys.platform != "win32":
-    from .orphans import bury_orphans
+    from .children import bury_orphans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def wait_for_all(process: CBProcess, is_enough: Callable[[], bool]) -> bool:
     """Waits until no process is supervised (True), or it is enough or the filter has stopped (False).
     Children are waited for here alone."""
     soon_s = time.monotonic() + SOON_S
-    while process.statistics().supervised:
+    # The object of process.statistics() has a class of its own, which a short command does without.
+    while process._ready().statistics().supervised:
         if is_enough() or not process.active:
             return False
         if sys.platform != "win32":

@@ -1,4 +1,4 @@
-"""The options of rule files, and of the command `rules`. Knows nothing of what they do."""
+"""The options of the command `rules`. Knows nothing of what they do."""
 
 from __future__ import annotations
 
@@ -7,22 +7,6 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-
-RULES_HELP = "the rules of FILE (TOML or JSON) beside the other options"
-# Windows has no such signal.
-SIGNAL_HELP = "; read again at SIGHUP, which the command of run does not get then"
-LIVE_RULES_HELP = RULES_HELP if sys.platform == "win32" else RULES_HELP + SIGNAL_HELP
-FOLLOW_HELP = "read the file of --rules again whenever it has changed"
-
-
-def add_rules_options(parser: argparse.ArgumentParser, is_live: bool) -> None:
-    """Adds the options for the commands that apply rules. is_live: they apply them to programs that run, and
-    read the file again; a replay reads it once."""
-    parser.add_argument("--rules", metavar="FILE", help=LIVE_RULES_HELP if is_live else RULES_HELP)
-    if not is_live:
-        parser.set_defaults(follow_rules=False)
-        return
-    parser.add_argument("--follow-rules", action="store_true", help=FOLLOW_HELP)
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from .._binding.texts import printable
+from .._checks import printable
 from ..errors import CBProcessError
 from ..rule_files import RuleFileError, RuleSet, file_warnings
 from .output import complain, print_lines

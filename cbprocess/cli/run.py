@@ -4,19 +4,19 @@ A module that not every command needs is imported where it is needed: a start is
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import time
+from _thread import allocate_lock
 
 from .._api.process import CBProcess
 from .._checks import quoted
+from .._lean import collect_from_now_on
 from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import TREE_DRIVER, probe_driver
 from .output import Output, complain
 from .printer import Printer, configure
-from .signals import SIGNAL_BASE
-from .viewing import live_view, shown
+from .words import SIGNAL_BASE
 
 if sys.platform == "win32":
     from .outliving import Signals
@@ -53,7 +53,11 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         spool = session = None
         if options.spool is not None:
             spool, session = spooled(options, process, printer)
-        view = live_view(options, process, printer, quoted(printer.hidden(options.command)))
+        view = None
+        if options.live:
+            from .viewing import live_view
+
+            view = live_view(options, process, printer, quoted(printer.hidden(options.command)))
     except (OSError, LookupError) as error:
         return complain(str(error))
     # A refusal by errno needs a filter in the tree, and only that does. It would not survive a killed helper.
@@ -80,7 +84,8 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         if view is not None:
             printer.rules.tell = view.tell
         try:
-            with printer.rules, shown(view):
+            # A lock of nobody else's is a block in which nothing happens.
+            with printer.rules, allocate_lock() if view is None else view.shown():
                 status, process_id = conduct(process, options, user, printer, signals, view)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
@@ -159,7 +164,7 @@ def execute(
     if "user" in user and any(os.isatty(fd) for fd in range(3)):
         from .terminal import Terminal
 
-        gc.enable()
+        collect_from_now_on()
         # Another user's program gets no hold of our terminal.
         with Terminal(user["user"]) as terminal:
             output.raw(True)
@@ -174,15 +179,15 @@ def execute(
     child = started(process, options.command, keywords)
     signals.forward_to(child)
     # While the command runs there is time to import what its end needs.
-    from . import lines, rest, sheet  # noqa: F401
+    from . import lines, rest  # noqa: F401
 
-    gc.enable()
+    collect_from_now_on()
 
     # PyPy's os module has no waitid().
     if sys.platform != "win32" and hasattr(os, "waitid"):
-        from . import jobs
+        from . import children
 
-        jobs.wait_for_end(child, signals.is_alone)
+        children.wait_for_end(child, signals.is_alone)
         signals.command_has_ended()
     return child.wait(), child.pid
 

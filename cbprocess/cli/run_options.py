@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from .common_options import WAIT_ALL_HELP, add_common
-from .fleet_options import add_publish
 from .plain_options import REMAINDER
-from .spool_options import add_spool
-from .values import name_list
+from .spool_options import add_publish, add_spool
+from .words import name_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

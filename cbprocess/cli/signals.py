@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .plain_signals import signal
+from .._lean import signal
+from .words import SIGNAL_BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 # Windows has none.
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
-SIGNAL_BASE = 128
-"""The exit status for an end by a signal is that and its number, as shells have it."""
 
 
 class Caught:

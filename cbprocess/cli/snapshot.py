@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from .._binding.texts import printable
-from .._checks import quoted
+from .._checks import printable, quoted
 from ..running import ON_WINDOWS, RunningProcess
 from ..running import snapshot as take_snapshot
+from .common_options import redactor_of
 from .output import print_lines
-from .record_options import redactor_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import events
-from .._binding.texts import printable
+from .._checks import printable
 from .output import end_text, refusal_name
 from .shortening import base_name
 

@@ -14,7 +14,7 @@ import struct
 import termios
 import tty
 
-from .orphans import LOOK_S, bury_orphans
+from .children import LOOK_S, bury_orphans
 from .pidfd import open_process
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 
-from .._binding.texts import printable
+from .._checks import printable
 from .output import end_text
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ import signal
 
 from .attach import attach
 from .monitor import monitor
-from .signals import SIGNAL_BASE
+from .words import SIGNAL_BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 
 from .common_options import ATTACH_TIMEOUT_MS, add_common
 from .machine_options import add_product
-from .values import process_id
+from .words import process_id
 
 
 def add_top(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ that it started."""
 
 from __future__ import annotations
 
-from .._binding.texts import printable
+from .._checks import printable
 from .output import end_text
 from .shortening import base_name
 

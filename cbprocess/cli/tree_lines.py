@@ -12,14 +12,14 @@ import threading
 from typing import NamedTuple
 
 from .. import events
-from .._binding.texts import printable
+from .._checks import printable
 from .output import command_text, describe, line_kind, program_names, refusal_name, status_text
 from .shortening import base_name, duration_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .lines import Sheet
     from .output import ProgramOf
-    from .sheet import Sheet
 
 # A deeper branch is indented no further: its depth is told by a number.
 DEPTH_MAX = 20

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import time
 
-from .._binding.texts import printable
-from .._checks import quoted
+from .._checks import printable, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

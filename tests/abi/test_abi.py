@@ -17,19 +17,19 @@ from abi.wire import MESSAGE_TYPES, STRUCTURES
 from cbprocess import _event_fields as event_fields
 from cbprocess import constants
 from cbprocess._api import statistics
-from cbprocess._binding import abi, layouts, library
+from cbprocess._binding import abi, layouts, library, structures
 from cbprocess.drivers import DRIVERS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 ALL_STRUCTURES: dict[str, type[ctypes.Structure]] = {
     **STRUCTURES,
-    "event": abi.Event,
-    "statistics": abi.Statistics,
-    "process_record": abi.ProcessRecord,
-    "callbacks": abi.Callbacks,
-    "snapshot": abi.Snapshot,
-    "abi_row": abi.AbiRow,
+    "event": structures.Event,
+    "statistics": structures.Statistics,
+    "process_record": structures.ProcessRecord,
+    "callbacks": structures.Callbacks,
+    "snapshot": structures.Snapshot,
+    "abi_row": structures.AbiRow,
 }
 
 
@@ -119,28 +119,30 @@ def test_error_messages_are_the_constants_sentences() -> None:
     assert library.load().cbp_error_message(0x7FFFFFFF) == b"unknown error"
 
 
-WORD_NAMES = [name for name in vars(event_fields) if name.isupper() and hasattr(abi.Event, name.lower())]
+WORD_NAMES = [
+    name for name in vars(event_fields) if name.isupper() and hasattr(structures.Event, name.lower())
+]
 
 
 @pytest.mark.parametrize("name", WORD_NAMES)
 def test_word_indexes_of_event_objects(name: str) -> None:
-    field = getattr(abi.Event, name.lower())
+    field = getattr(structures.Event, name.lower())
     assert (field.offset, field.size) == (getattr(event_fields, name) * 4, 4)
 
 
 @pytest.mark.parametrize("name", [name for name in vars(event_fields) if name.endswith("_64")])
 def test_double_word_indexes_of_event_objects(name: str) -> None:
-    field = getattr(abi.Event, name[: -len("_64")].lower())
+    field = getattr(structures.Event, name[: -len("_64")].lower())
     assert (field.offset, field.size) == (getattr(event_fields, name) * 8, 8)
 
 
 def test_the_lists_of_indexes_are_not_empty() -> None:
     assert len(WORD_NAMES) == 22
-    assert ctypes.sizeof(abi.Event) == event_fields.FIXED_SIZE
+    assert ctypes.sizeof(structures.Event) == event_fields.FIXED_SIZE
 
 
 def test_statistics_objects_have_every_native_count() -> None:
-    native = {field[0] for field in abi.Statistics._fields_}
+    native = {field[0] for field in structures.Statistics._fields_}
     assert set(statistics.Statistics.__slots__) == native | {"failed_in_handler"}
     assert set(statistics.Statistics.__annotations__) == set(statistics.Statistics.__slots__)
 
@@ -151,7 +153,7 @@ def test_every_exported_function_is_declared_with_its_parameters(checkout: Path)
         name: 0 if parameters.strip() == "void" else parameters.count(",") + 1
         for name, parameters in re.findall(r"CBP_API[^;(]*?\bCBP_CALL (cbp_\w+)\(([^)]*)\)", text)
     }
-    assert declared == {name: len(arguments) for name, (_, arguments) in abi.FUNCTIONS.items()}
+    assert declared == {name: len(abi.signature(name)[1]) for name in abi.FUNCTIONS}
 
 
 def test_header_limits(checkout: Path) -> None:

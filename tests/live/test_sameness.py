@@ -384,7 +384,7 @@ def test_what_a_signal_ends_before_it_runs_has_ended_by_it() -> None:
 
 BURYING = """
 import ctypes, subprocess, sys
-from cbprocess.cli.jobs import wait_for_end
+from cbprocess.cli.children import wait_for_end
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans come to us, as to process 1
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
 wait_for_end(child, True)

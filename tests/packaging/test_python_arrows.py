@@ -85,7 +85,7 @@ def test_a_circle_is_found() -> None:
 
 def test_the_arrows_of_a_module_are_found(checkout: Path) -> None:
     arrows = graph(checkout)
-    assert {"events", "_binding.hooks", "_binding.abi"} <= arrows["_binding.callbacks"]
+    assert {"events", "_binding.hooks", "_binding.structures"} <= arrows["_binding.callbacks"]
     assert "_binding.session" in arrows["_api.process"]
 
 

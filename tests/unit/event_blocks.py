@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 from cbprocess import events
-from cbprocess._binding import abi, callbacks, layouts
+from cbprocess._binding import callbacks, layouts, structures
 from cbprocess._binding.hooks import Hooks
 from cbprocess.constants import PROC_EVT_PROCESS_CREATION
 
@@ -29,22 +29,22 @@ def make_event(
         ("image_file_name", image_file_name, True),
         ("arguments", b"".join(argument + b"\0" for argument in arguments), False),
     ):
-        values[f"{name}_offset"] = ctypes.sizeof(abi.Event) + len(texts)
+        values[f"{name}_offset"] = ctypes.sizeof(structures.Event) + len(texts)
         values[f"{name}_size"] = len(text)
         texts += text + (b"\0" if ended else b"")
-    size = ctypes.sizeof(abi.Event) + len(texts)
+    size = ctypes.sizeof(structures.Event) + len(texts)
     if memory is None:
         memory = ctypes.create_string_buffer(max(size, layouts.EVENT_SIZE_INLINE))
-    event = abi.Event.from_buffer(memory)
+    event = structures.Event.from_buffer(memory)
     for name, value in values.items():
         setattr(event, name, value)
     event.size = size
-    ctypes.memmove(ctypes.addressof(event) + ctypes.sizeof(abi.Event), bytes(texts), len(texts))
+    ctypes.memmove(ctypes.addressof(event) + ctypes.sizeof(structures.Event), bytes(texts), len(texts))
     return memory
 
 
-def fields_of(memory: Any) -> abi.Event:
-    return abi.Event.from_buffer(memory)
+def fields_of(memory: Any) -> structures.Event:
+    return structures.Event.from_buffer(memory)
 
 
 def dispatches_for(hooks: Hooks, memory: Any) -> dict[int, Callable[[], None]]:
@@ -66,7 +66,7 @@ def dispatch_for(hooks: Hooks, memory: Any) -> Callable[[], None]:
 def dispatch_once(memory: Any, handler: Any) -> None:
     """Calls the handler for the event in memory, through the package's own dispatch."""
     hooks = Hooks()
-    hooks.handlers[abi.Event.from_buffer(memory).type] = handler
+    hooks.handlers[structures.Event.from_buffer(memory).type] = handler
     failures: list[Any] = []
     hooks.error = failures.append
     dispatch_for(hooks, memory)()

@@ -14,7 +14,7 @@ import pytest
 from unit.event_blocks import dispatch_for, fields_of, make_event
 
 from cbprocess import CBProcessError, constants, events
-from cbprocess._binding import abi, layouts
+from cbprocess._binding import layouts, structures
 from cbprocess._binding.callbacks import NativeCallbacks
 from cbprocess._binding.hooks import Hooks
 
@@ -32,7 +32,7 @@ class Worker:
         self.memory = make_event()
         self.dispatch = dispatch_for(self.hooks, self.memory)
 
-    def event(self, kind: int = CREATION, **fields: Any) -> abi.Event:
+    def event(self, kind: int = CREATION, **fields: Any) -> structures.Event:
         make_event(kind, memory=self.memory, **fields)
         fields_of(self.memory).result_code = 0
         self.dispatch()

@@ -12,8 +12,7 @@ from unit.event_blocks import dispatch_once, make_event
 
 from cbprocess import cli, constants
 from cbprocess.cli import output, shortening, words
-from cbprocess.cli.lines import ProgramLines
-from cbprocess.cli.sheet import Sheet
+from cbprocess.cli.lines import ProgramLines, Sheet
 
 SECOND_NS = 1_000_000_000
 

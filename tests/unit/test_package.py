@@ -81,21 +81,35 @@ def test_importing_loads_nothing_expensive() -> None:
     own = {
         f"cbprocess.{name}"
         for name in (
+            "_api",
+            "_api.installation",
+            "_api.process",
+            "_api.properties",
+            "_api.rule_methods",
+            "_checks",
             "constants",
             "errors",
-            "events",
-            "_api",
-            "_checks",
-            "_event_fields",
-            "_api.handler_properties",
-            "_api.process",
-            "_api.rule_methods",
-            "_api.settings",
-            "_api.snapshots",
-            "_api.installation",
         )
     }
     assert set(loaded) - {"__future__"} == {"cbprocess", *own}
+
+
+INITIALIZED = """
+import json, sys, ctypes
+before = set(sys.modules)
+import cbprocess
+cbprocess.CBProcess().initialize("{6F0C2B1E-93A5-4D5B-8A77-1F2E3D4C5B6A}")
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+# What a filter that starts, a handler or a rule needs is loaded then.
+READY = ("_binding", "_binding.abi", "_binding.hooks", "_binding.library", "_binding.session")
+
+
+def test_an_instance_that_is_ready_has_loaded_nothing_of_filters() -> None:
+    loaded = python(INITIALIZED)
+    imported = python(IMPORT_PROGRAM)
+    assert isinstance(loaded, list) and isinstance(imported, list)
+    assert set(loaded) == {*imported, *(f"cbprocess.{name}" for name in READY)}
 
 
 def test_asyncio_is_loaded_by_its_front_end_only() -> None:

@@ -173,6 +173,27 @@ def test_a_plain_run_imports_nothing_dear(words: str, tmp_path: Path) -> None:
     assert "cbprocess.cli.run" in found and found & DEAR == set()
 
 
+# These modules of the package are for options, and for commands that do not end as they should.
+NOT_FOR_PLAIN_LINES = {
+    *("_api.statistics", "_api.supervision", "_spool.layout", "records", "rules", "running"),
+    *(
+        "cli.destinations",
+        "cli.fleet_options",
+        "cli.parser",
+        "cli.rule_options",
+        "cli.signals",
+        "cli.viewing",
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="on Windows a command is a subprocess.Popen")
+def test_a_plain_run_imports_nothing_of_options(tmp_path: Path) -> None:
+    done, found = modules_of(COMMAND, ["run", "--", "true"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert found & {f"cbprocess.{name}" for name in NOT_FOR_PLAIN_LINES} == set()
+
+
 def test_initialize_imports_nothing_dear(tmp_path: Path) -> None:
     done, found = modules_of(INITIALIZE, [], tmp_path)
     assert done.returncode == 0, done.stderr
@@ -195,4 +216,23 @@ process.stop_filter()
 """
     )
     done, _ = modules_of(statement, [], tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+COLLECTING = """
+import gc
+from cbprocess._lean import collect_from_now_on
+kept = [[] for _ in range(1000)]
+collect_from_now_on()
+assert gc.isenabled() and gc.get_freeze_count() == 0
+gc.disable()
+collect_from_now_on()
+assert gc.isenabled() and gc.get_freeze_count() > len(kept)
+"""
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="looks at what CPython's collector has")
+def test_the_collector_begins_behind_the_start(tmp_path: Path) -> None:
+    """Its first look was at everything that the start had made. A collector that runs is left as it is."""
+    done, _ = modules_of(COLLECTING, [], tmp_path)
     assert done.returncode == 0, done.stderr

@@ -302,9 +302,7 @@ def test_a_fork_has_own_requests_too(process: CBProcess) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-HANDLER_NAMES = [
-    name for name in vars(cbprocess._api.handler_properties.HandlerProperties) if name.startswith("on_")
-]
+HANDLER_NAMES = [name for name in vars(cbprocess._api.properties.HandlerProperties) if name.startswith("on_")]
 
 
 @pytest.mark.parametrize("name", HANDLER_NAMES)

@@ -13,7 +13,7 @@ from unit.instances import assert_code
 
 from cbprocess import events, records
 from cbprocess.cli import parse
-from cbprocess.cli.record_options import redactor_of
+from cbprocess.cli.common_options import redactor_of
 
 SECRET = "hunter2"
 HIDDEN = records.REDACTED

@@ -11,8 +11,8 @@ from unit.event_blocks import dispatch_once, make_event
 
 from cbprocess import constants
 from cbprocess.cli import tree_lines
-from cbprocess.cli.sheet import Sheet
-from cbprocess.cli.tally import Tally
+from cbprocess.cli.lines import Sheet
+from cbprocess.cli.shortening import Tally
 
 LINE = re.compile(r" *\d+\.\d{3}  (.{24,}?) +(\d+)  ( *)(.*)")
 

@@ -8,7 +8,7 @@ import contextlib
 import signal
 import time
 
-from ..._binding.texts import printable
+from ..._checks import printable
 from .model import Model
 from .printed import Printed
 

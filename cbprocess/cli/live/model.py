@@ -12,7 +12,7 @@ from collections import deque
 from typing import NamedTuple
 
 from ... import events
-from ..._binding.texts import printable
+from ..._checks import printable
 from ..output import command_text, describe, refusal_name, status_text
 from ..shortening import base_name, short_command
 from .rates import SECOND_NS, Rates

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 
-from ..._binding.texts import printable
+from ..._checks import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
