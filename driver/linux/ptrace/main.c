@@ -2,7 +2,7 @@
  * controller's handlers decide, and lets everything go when the controller is gone. The core starts it with
  * the descriptors named in tracer.h; it has no other interface.
  *
- * It waits in one of two ways, after a moment of looking without sleep (spinning.c). While nothing is held it blocks in wait4, with one system call for each stop.
+ * It waits in one of two ways, after a moment of looking without sleep (scheduling.c). While nothing is held it blocks in wait4, with one system call for each stop.
  * While something is held, or a new task's creator is not known yet, it sleeps on the channel's answer bell.
  * An answer, SIGCHLD's handler and a reader that has done its job (beside.h) move the bell. */
 #include <errno.h>
@@ -25,7 +25,9 @@ static void interrupt_wait(int signal)
     (void) signal; /* wait4 returns with EINTR, which is enough */
 }
 
-/* Gives the helper a session of its own, out of the terminal's reach: Ctrl-C is for the traced programs. */
+/* Takes the helper out of the terminal's reach: Ctrl-C is for the traced programs. A group of its own and
+ * signals that are ignored suffice for that. In a session of its own it would be a group of its own for the
+ * scheduler, too (autogroup), which has it wait for processors behind programs of the tree. */
 static void become_independent(void)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN};
@@ -37,7 +39,7 @@ static void become_independent(void)
     struct sigaction child = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
     sigaction(SIGCHLD, &child, NULL);
     cbpd_listen_for_wishes();
-    (void) setsid();
+    (void) setpgid(0, 0);
     (void) !chdir("/");
     (void) prctl(PR_SET_NAME, HELPER_NAME, 0, 0, 0);
     (void) syscall(SYS_close_range, CONTROLLER_FD + 1, ~0u, 0);
@@ -218,7 +220,7 @@ int main(void)
     }
     cbpd_keep_own_descriptors();
     cbpd_prepare_readers();
-    cbpd_prepare_spinning();
+    cbpd_prepare_scheduling();
     cbpd_watch_for_risk();
     cbp_store_u32(&self->helper.channel->driver_process_id, (uint32_t) getpid());
     for (;;) {

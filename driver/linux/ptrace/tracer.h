@@ -211,8 +211,8 @@ void cbpd_sleep_on_bell(uint32_t value, uint64_t until_ns);
 void cbpd_listen_for_children(bool on); /* on: SIGCHLD moves the bell */
 void cbpd_wake_tracer(void);            /* any thread may call this */
 
-/* ---- spinning.c ---- */
-void cbpd_prepare_spinning(void);
+/* ---- scheduling.c ---- */
+void cbpd_prepare_scheduling(void); /* of the calling thread, which is the tracer */
 /* Asks for a moment, again and again, whether something has come. False, perhaps at once: nothing has. */
 bool cbpd_spin(struct tracer *self, bool (*has_come)(struct tracer *));
 
