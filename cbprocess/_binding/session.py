@@ -5,6 +5,7 @@ Owns the library's handle: knows how to start, stop and free it; nothing of the 
 from __future__ import annotations
 
 import os
+import sys
 from _thread import RLock
 from ctypes import byref, c_int64, c_uint32, c_void_p, sizeof
 from time import monotonic
@@ -15,7 +16,6 @@ from . import abi, library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ctypes
     from collections.abc import Callable
 
     from .callbacks import NativeCallbacks
@@ -28,14 +28,19 @@ SLICE_MS = 100
 # An interpreter that exits waits so long for handlers that are still running.
 EXIT_LIMIT_S = 5.0
 FOREVER_S = float("inf")
-DESCRIPTOR_LIMITS = "a limit of file descriptors is reached: RLIMIT_NOFILE or fs.file-max"
 
 _active: set[Session] = set()
 _exit_hook_set = False
+_is_importing = False
 
 
 class Session:
     """A session of the native library. All methods may raise CBProcessError with the library's code."""
+
+    # What only filters need is imported and made at the first start, by one thread at a time, for all
+    # sessions. Reentrant: a signal's handler may start the filter, or fork, while this thread is about to
+    # start it.
+    first_use = RLock()
 
     def __init__(self, hooks: Hooks, original: Session | None = None) -> None:
         """original is a session of the process that this one was forked from. Its settings are taken over."""
@@ -50,8 +55,6 @@ class Session:
             self.library.cbp_session_copy_config(self.pointer, original.pointer)
         self._hooks = hooks
         self._callbacks: NativeCallbacks | None = None
-        # Reentrant: a signal's handler may start the filter while this thread is about to do so.
-        self._callbacks_lock = RLock()
 
     def __del__(self) -> None:
         # The session is not active here: the set above keeps active sessions alive.
@@ -69,20 +72,20 @@ class Session:
 
     def start(self, timeout_ms: int) -> None:
         _finish_stopped()
-        _set_exit_hook()
-        self._give_callbacks().before_threads()
+        with self.first_use:
+            _set_exit_hook()
+            self._give_callbacks().before_threads()
         self.library.cbp_session_start(self.pointer, timeout_ms)
         _active.add(self)
 
     def _give_callbacks(self) -> NativeCallbacks:
         """Gives the library the callbacks, once. No call comes before the start, and a program that only
         makes instances ready does without them."""
-        with self._callbacks_lock:
-            if self._callbacks is None:
-                callbacks = _make_callbacks(self.library, self._hooks)
-                self.library.cbp_session_set_callbacks(self.pointer, byref(callbacks.structure))
-                self._callbacks = callbacks
-            return self._callbacks
+        if self._callbacks is None:
+            callbacks = _import_callbacks()(self.library, self._hooks)
+            self.library.cbp_session_set_callbacks(self.pointer, byref(callbacks.structure))
+            self._callbacks = callbacks
+        return self._callbacks
 
     def stop(self) -> None:
         """Ends delivery and waits for the handlers; in a handler only ends delivery."""
@@ -173,6 +176,16 @@ class Session:
         return accepted.value != 0
 
 
+# No fork happens while a thread imports: the child would wait for that module for ever, because it has not
+# got that thread.
+if sys.platform != "win32":
+    os.register_at_fork(
+        before=Session.first_use.acquire,
+        after_in_parent=Session.first_use.release,
+        after_in_child=Session.first_use.release,
+    )
+
+
 def in_slices(call: Callable[[], object], limit_s: float = FOREVER_S) -> bool:
     """Makes a call that waits in the library for a slice of time, until it has succeeded. False if that takes
     longer than the limit."""
@@ -200,17 +213,41 @@ def _finish_stopped() -> None:
             _active.discard(session)
 
 
-def _make_callbacks(library: ctypes.CDLL, hooks: Hooks) -> NativeCallbacks:
+def _import_callbacks() -> type[NativeCallbacks]:
+    """The class, which is imported at the first start."""
+    global _is_importing
+    if _is_importing:
+        # A signal has come in between, and its handler would get a module that is not complete.
+        raise CBProcessError(ERROR_CONNECTION_ACTIVE, "this thread is starting a filter already")
+    _is_importing = True
     try:
         from .callbacks import NativeCallbacks
-    except OSError as error:
-        import errno
-
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
+    except (ImportError, OSError) as error:
+        limit = _missing_descriptor(error)
+        if not limit:
             raise
-        # No descriptor is left to import it with, and the start would say the same of its own.
-        raise CBProcessError(ERROR_TOO_MANY_OPEN_FILES, f"{error.strerror}: {DESCRIPTOR_LIMITS}") from None
-    return NativeCallbacks(library, hooks)
+        # The start itself, for which no descriptor is left either, would say the same.
+        message = f"the modules of a filter: a limit of file descriptors is reached: {limit}"
+        raise CBProcessError(ERROR_TOO_MANY_OPEN_FILES, message) from None
+    finally:
+        _is_importing = False
+    return NativeCallbacks
+
+
+def _missing_descriptor(error: ImportError | OSError) -> str:
+    """The limit of descriptors by which an import has failed; "" if it was something else."""
+    import errno
+
+    if isinstance(error, ImportError):
+        # It does not tell why a file could not be opened. Another one may.
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+            return ""
+        except OSError as reason:
+            error = reason
+    if error.errno == errno.EMFILE:
+        return "RLIMIT_NOFILE (for this process)"
+    return "fs.file-max (for the whole system)" if error.errno == errno.ENFILE else ""
 
 
 def _set_exit_hook() -> None:

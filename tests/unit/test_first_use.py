@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 from unit.instances import GUID, assert_code
 
+import cbprocess
 from cbprocess import CBProcess, constants, events
 from cbprocess._api import properties, supervision
 from cbprocess._binding import callbacks, hooks
@@ -92,7 +94,7 @@ def test_a_start_within_a_start(process: CBProcess, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_fork_while_another_thread_starts(process: CBProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other thread holds the lock of its session then, and is not there in the child."""
+    """The other thread holds the lock of first use then, and is not there in the child."""
     if not hasattr(os, "fork"):
         pytest.skip("there is no fork()")
     slowly(monkeypatch, callbacks, "NativeCallbacks")
@@ -125,23 +127,139 @@ def test_every_operation_has_a_handler_by_its_number() -> None:
     assert max(events.KINDS) + 1 == hooks.HANDLER_COUNT
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="descriptors of Linux")
-def test_a_first_start_without_descriptors() -> None:
-    """The modules of a filter cannot be imported then."""
-    program = (
-        "import cbprocess, os, resource\n"
-        "process = cbprocess.CBProcess()\n"
-        f"process.initialize({GUID!r})\n"
-        "process.config('Driver=simulated')\n"
-        "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))\n"
-        "try: process.start_filter(0)\n"
-        "except cbprocess.CBProcessError as error: code = error.code\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))\n"
-        "assert code == cbprocess.ERROR_TOO_MANY_OPEN_FILES, code\n"
-        "process.start_filter(0)\n"
-        "assert process.active\n"
-        "process.stop_filter()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+# ---- In an interpreter that has not used anything yet ----
+
+BEGIN = f"""
+import errno, os, signal, sys, _thread, time
+sys.path.append({str(Path(cbprocess.__file__).parent.parent)!r})
+import cbprocess
+from cbprocess import CBProcess, CBProcessError
+
+def made():
+    process = CBProcess()
+    process.initialize({GUID!r})
+    process.config("Driver=simulated")
+    return process
+
+def failure(call, *arguments):
+    try:
+        call(*arguments)
+    except CBProcessError as error:
+        return error
+    raise AssertionError("no failure")
+
+class Meanwhile:
+    # Has a function called once, when a module is imported: one of those of a filter.
+    def __init__(self, call, name="cbprocess._binding.structures"):
+        self.call, self.name = call, name
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name, path, target=None):
+        if name == self.name:
+            sys.meta_path.remove(self)
+            self.call()
+
+process = made()
+"""
+WITHOUT_DESCRIPTORS = """
+import resource
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+def set_limit(count):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+"""
+END = """
+process.start_filter(0)
+assert process.active
+process.stop_filter()
+assert not process.active
+"""
+
+
+def run_fresh(*parts: str) -> None:
+    """Runs a program of these parts without site, which may import modules."""
+    line = [sys.executable, "-I", "-S", "-c", "".join((BEGIN, *parts))]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+linux_only = pytest.mark.skipif(sys.platform == "win32", reason="limits of descriptors are for POSIX")
+
+# An import that fails tells the reason, or hides it.
+REASONS = {
+    "the process's": ("", "RLIMIT_NOFILE"),
+    "unknown": ("raise ImportError('no file')", "RLIMIT_NOFILE"),
+    "the system's": ("raise OSError(errno.ENFILE, 'too many')", "fs.file-max"),
+}
+
+
+@linux_only
+@pytest.mark.parametrize(("failing", "limit"), REASONS.values(), ids=REASONS)
+def test_a_first_start_without_descriptors(failing: str, limit: str) -> None:
+    """The modules of a filter cannot be imported then. The error names the limit."""
+    # The first of them fails, before a file is opened.
+    meanwhile = f"def fail(): {failing}\nMeanwhile(fail, 'cbprocess._binding.callbacks')\n" if failing else ""
+    program = f"""
+set_limit(3)
+error = failure(process.start_filter, 0)
+set_limit(soft)
+assert error.code == cbprocess.ERROR_TOO_MANY_OPEN_FILES, error
+limits = [name for name in ("RLIMIT_NOFILE", "fs.file-max") if name in error.message]
+assert limits == [{limit!r}], error
+"""
+    run_fresh(WITHOUT_DESCRIPTORS, meanwhile, program, END)
+
+
+def test_an_import_that_fails_otherwise_is_told_as_it_is() -> None:
+    program = """
+def fail(): raise ImportError("no such thing")
+Meanwhile(fail)
+try:
+    process.start_filter(0)
+    raise AssertionError("no failure")
+except ImportError as error:
+    assert str(error) == "no such thing"
+"""
+    run_fresh(program, END)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork()")
+def test_a_fork_while_another_thread_imports() -> None:
+    """The child waited for ever for a module that the thread, which it had not got, was importing."""
+    program = """
+import warnings
+warnings.simplefilter("ignore")  # Python itself warns of a fork beside threads
+importing = []
+def wait():
+    importing.append(True)
+    time.sleep(0.3)
+Meanwhile(wait)
+_thread.start_new_thread(process.start_filter, (0,))
+while not importing:
+    time.sleep(0.001)
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    process.initialize("{2B7F1B9E-64C8-4F5D-9C1D-5C1B8C2B6E0F}")
+    process.start_filter(0)
+    os._exit(0 if process.active else 1)
+assert os.waitpid(child, 0)[1] == 0
+while not process.active:
+    time.sleep(0.001)
+process.stop_filter()
+"""
+    run_fresh(program, END)
+
+
+def test_a_start_in_a_signal_during_the_imports_of_a_start() -> None:
+    """The signal's handler got a module that was not complete, and an ImportError."""
+    program = """
+errors = []
+signal.signal(signal.SIGINT, lambda *_: errors.append(failure(made().start_filter, 0)))
+Meanwhile(lambda: signal.raise_signal(signal.SIGINT))
+process.start_filter(0)
+assert process.active
+process.stop_filter()
+assert [error.code for error in errors] == [cbprocess.ERROR_CONNECTION_ACTIVE]
+"""
+    run_fresh(program, END)
