@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from _thread import get_ident
+from _thread import allocate_lock, get_ident
 
 from .. import events
 from .._checks import as_text
@@ -112,7 +112,8 @@ class NativeCallbacks:
     def __init__(self, library: ctypes.CDLL, hooks: Hooks) -> None:
         self._library = library
         self._hooks = hooks
-        self._numbers = iter(range(1, 1 << 62))  # as itertools.count(), whose module a start does without
+        self._worker_count = 0
+        self._count_lock = allocate_lock()
         self._unkept = unkept_count()
         self.structure = structures.Callbacks(
             size=ctypes.sizeof(structures.Callbacks),
@@ -150,9 +151,13 @@ class NativeCallbacks:
 
     def _worker_main(self, context: int, worker: int) -> None:
         """The body of a worker thread."""
-        threading = sys.modules.get("threading")
-        if threading is not None:
-            threading.current_thread().name = f"cbprocess-worker-{next(self._numbers)}"
+        # Another thread may be importing it just now.
+        current_thread = getattr(sys.modules.get("threading"), "current_thread", None)
+        if current_thread is not None:
+            with self._count_lock:
+                self._worker_count += 1
+                number = self._worker_count
+            current_thread().name = f"cbprocess-worker-{number}"
         try:
             if self._worker_may_run():
                 callback = self._bind(worker)

@@ -263,3 +263,8 @@ process.stop_filter()
 assert [error.code for error in errors] == [cbprocess.ERROR_CONNECTION_ACTIVE]
 """
     run_fresh(program, END)
+
+
+def test_a_worker_that_begins_while_threading_is_imported() -> None:
+    """It ended with an exception, because that module had no current_thread() yet."""
+    run_fresh("sys.modules['threading'] = type(sys)('threading')\n", END, "del sys.modules['threading']\n")
