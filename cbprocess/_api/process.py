@@ -1,6 +1,6 @@
-"""The CBProcess class: the life of the filter, and questions to it. Its handlers
-and its other properties are in properties.py, its rules in rule_methods.py, its methods for drivers and the
-machine, with the running processes, in installation.py.
+"""The CBProcess class: the life of the filter, and questions to it. Its handlers and its other properties are
+in properties.py, its rules in rule_methods.py, its methods for drivers, the machine and the processes that
+run there in installation.py.
 
 Checks arguments and hands them to the native session; knows nothing of ctypes or threads."""
 
@@ -62,7 +62,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         "__weakref__",
         "_enrichments",
         "_has_launched",
-        "_idle_warnings",
+        "_idle_warning",
+        "_known_rules",
         "_session",
         "_silence_told",
         "_snapshot",
@@ -72,8 +73,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     def __init__(self) -> None:
         super().__init__()
         self._session: Session | None = None
-        # The first of them counts: threads that add the first rules at once agree on it.
-        self._idle_warnings: list[IdleWarning] = []
+        self._known_rules: set[tuple[object, int]] = set()
+        self._idle_warning: IdleWarning | None = None
         self._has_launched = False
         self._silence_told = False
         self._tag = 0
@@ -125,8 +126,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         if any(self._hooks.handlers) and not session.is_active():
             self._tell_silence(session)
         session.start(timeout)
-        for idle in self._idle_warnings[:1]:
-            idle.watch(session)
+        self._watch_idle(session)
 
     def stop_filter(self) -> None:
         """Stops filtering and waits until all handlers have returned; operations that wait go on. Rules stay.
@@ -134,9 +134,10 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         nothing if not active. In a handler it only ends delivery: the stop completes when the handlers have
         returned. Can be interrupted by a signal, and called again then."""
         session = self._ready()
-        due = [idle for idle in self._idle_warnings[:1] if idle.stopping(session)]
+        idle = self._idle_warning
+        was_idle = idle is not None and idle.stopping(session)
         session.stop()
-        for idle in due:
+        if idle is not None and was_idle:
             idle.warn(2)
 
     def get_active(self) -> bool:
@@ -303,8 +304,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         """The session, for a launch that is about to begin."""
         session = self._ready()
         self._has_launched = True
-        for idle in self._idle_warnings[:1]:
-            idle.launched()
+        if self._idle_warning is not None:
+            self._idle_warning.launched()
         return session
 
     def _set_handler(self, name: str, handler: Handler | None) -> None:
@@ -342,17 +343,36 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
             from .._binding.session import Session
 
             session = self._session = Session(self._hooks, session)
-            self._idle_warnings = []
+            self._known_rules = set()
+            self._idle_warning = None
             self._has_launched = False
         return session
 
     def _rules_changed(self, session: Session, rule: tuple[object, int], present: bool) -> None:
-        # Without rules there is nothing to warn of, and after a launch no need to.
-        if not self._idle_warnings and present and not self._has_launched:
-            from .supervision import IdleWarning
+        if present:
+            self._known_rules.add(rule)
+            self._watch_idle(session)
+        else:
+            self._known_rules.discard(rule)
 
-            self._idle_warnings.append(IdleWarning())
-        for idle in self._idle_warnings[:1]:
-            if self._has_launched:
-                idle.launched()
-            idle.rule_changed(session, rule, present)
+    def _watch_idle(self, session: Session) -> None:
+        """Looks at a filter or a rule that is new, for the warning that there is nothing to watch. It is for
+        a filter that is active and has rules, and after a launch there is no need of it."""
+        if self._has_launched or not self._known_rules or not session.is_active():
+            return
+        try:
+            # Threads that add the first rules at once get one warning.
+            with session.first_use:
+                if self._idle_warning is None:
+                    from .supervision import IdleWarning
+
+                    self._idle_warning = IdleWarning(self._known_rules)
+        except (ImportError, OSError):
+            # No descriptor is left to import it with, or this thread is doing so already, and a signal has
+            # come in between. The filter or the rule is in force: a warning is not worth a failure.
+            return
+        if self._has_launched:
+            # Another thread has launched a program meanwhile, and may not have seen this warning.
+            self._idle_warning.launched()
+        else:
+            self._idle_warning.watch(session)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .._checks import as_text
 from .._lean import suppress
 from ..constants import CAP_LAUNCH, CAP_WHOLE_MACHINE
+from ..drivers import probe_driver
 from ..errors import CBProcessError, CBProcessWarning
 
 TYPE_CHECKING = False
@@ -28,17 +29,11 @@ MESSAGE = (
 class IdleWarning:
     """Looks once, a while after the filter became active with rules, and once more when it stops."""
 
-    def __init__(self) -> None:
-        self._rules: set[tuple[object, int]] = set()
+    def __init__(self, rules: set[tuple[object, int]]) -> None:
+        """rules are those that the instance has at any time: it adds to them and takes away."""
+        self._rules = rules
         self._settled = False
         self._timer: threading.Timer | None = None
-
-    def rule_changed(self, session: Session, rule: tuple[object, int], present: bool) -> None:
-        if present:
-            self._rules.add(rule)
-            self.watch(session)
-        else:
-            self._rules.discard(rule)
 
     def watch(self, session: Session) -> None:
         """Looks at a filter or a rule that is new. A process that is supervised now may have ended at the
@@ -52,12 +47,12 @@ class IdleWarning:
             self._start_timer(session)
 
     def _start_timer(self, session: Session) -> None:
-        import threading
+        # The look at the end has to do where no thread can be had, or no descriptor to import what makes one.
+        with suppress(RuntimeError, ImportError, OSError):
+            import threading
 
-        timer = threading.Timer(DELAY_S, self._look, (session,))
-        timer.daemon = True
-        # The look at the end has to do where no thread can be had.
-        with suppress(RuntimeError):
+            timer = threading.Timer(DELAY_S, self._look, (session,))
+            timer.daemon = True
             timer.start()
             self._timer = timer
 
@@ -74,8 +69,11 @@ class IdleWarning:
 
     def warn(self, stack_level: int) -> None:
         """Warns the caller that is so many frames up."""
-        import warnings
-
+        try:
+            import warnings
+        except (ImportError, OSError):
+            # No descriptor is left to import it with, and a stop that has succeeded must not fail by that.
+            return
         warnings.warn(MESSAGE, CBProcessWarning, stacklevel=stack_level + 1)
 
     def _cancel(self) -> None:
@@ -103,8 +101,6 @@ class IdleWarning:
         if counts.supervised or counts.delivered:
             self._settled = True
             return False
-        from ..drivers import probe_driver
-
         driver = as_text(session.get_config(b"Driver"))
         capabilities = probe_driver(driver).capabilities
         return bool(capabilities & CAP_LAUNCH) and not capabilities & CAP_WHOLE_MACHINE

@@ -111,14 +111,34 @@ def test_a_fork_while_another_thread_starts(process: CBProcess, monkeypatch: pyt
     process.stop_filter()
 
 
-def test_first_rules_of_two_threads_are_both_known(
+def test_first_rules_of_two_threads_have_one_warning(
     process: CBProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slowly(monkeypatch, supervision, "IdleWarning")
+    made = slowly(monkeypatch, supervision, "IdleWarning")
+    process.start_filter(0)
     names = [f"no program is called so {number}" for number in range(4)]
     adds = [lambda name=name: process.add_filtered_process_by_name(name, False) for name in names]
     assert at_once(*adds) == []
-    assert len(process._idle_warnings[0]._rules) == len(names)
+    assert made == [process._idle_warning]
+    assert len(process._known_rules) == len(names)
+    process.stop_filter()
+
+
+def test_a_launch_while_the_warning_is_made_settles_it(
+    process: CBProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = supervision.IdleWarning
+
+    def make(rules: Any) -> object:
+        process._launching()
+        return original(rules)
+
+    monkeypatch.setattr(supervision, "IdleWarning", make)
+    process.start_filter(0)
+    process.add_filtered_process_by_name("no program is called so", False)
+    assert process._idle_warning is not None
+    assert process._idle_warning._settled and process._idle_warning._timer is None
+    process.stop_filter()
 
 
 def test_every_operation_has_a_handler_by_its_number() -> None:
@@ -221,6 +241,84 @@ except ImportError as error:
     assert str(error) == "no such thing"
 """
     run_fresh(program, END)
+
+
+STOPS = {
+    "stop_filter": """
+process.start_filter(0)
+forget()
+set_limit(3)
+process.stop_filter()
+""",
+    "with": """
+with process:
+    process.start_filter(0)
+    forget()
+    set_limit(3)
+""",
+}
+
+
+@linux_only
+@pytest.mark.parametrize("is_idle", ["asked", "idle"])
+@pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
+def test_a_stop_without_descriptors(stop: str, is_idle: str) -> None:
+    """It looks whether there was anything to watch, and may have to warn. It failed then, and the filter went
+    on."""
+    program = """
+def forget():
+    pass
+process.add_filtered_process_by_name("no program is called so", False)
+"""
+    if is_idle == "idle":
+        program += """
+from cbprocess._api import supervision
+supervision.IdleWarning._is_idle = lambda idle, session: True
+def forget():
+    sys.modules.pop("warnings", None)
+"""
+    run_fresh(WITHOUT_DESCRIPTORS, program, stop, "set_limit(soft)\nassert not process.active\n", END)
+
+
+@linux_only
+def test_a_look_without_descriptors() -> None:
+    """The timer's thread ended in a traceback."""
+    program = """
+import threading
+from cbprocess._api import supervision
+supervision.DELAY_S = 0.2
+process.add_filtered_process_by_name("no program is called so", False)
+process.start_filter(0)
+timer, = (thread for thread in threading.enumerate() if isinstance(thread, threading.Timer))
+raised = []
+threading.excepthook = raised.append
+set_limit(3)
+timer.join()
+set_limit(soft)
+assert raised == [], raised[0].exc_value
+process.stop_filter()
+"""
+    run_fresh(WITHOUT_DESCRIPTORS, program, END)
+
+
+@linux_only
+@pytest.mark.parametrize("loaded", ["", "from cbprocess._api import supervision"], ids=["nothing", "warning"])
+def test_a_first_rule_without_descriptors(loaded: str) -> None:
+    """The rule was in force, and the call failed: what may warn, or its thread, could not be imported."""
+    program = f"""
+{loaded}
+process._hooks.without_threading = True
+process.start_filter(0)
+set_limit(3)
+process.add_filtered_process_by_name("no program is called so", False)
+set_limit(soft)
+assert "threading" not in sys.modules
+process.remove_filtered_process_by_name("no program is called so")
+process.add_filtered_process_by_name("no program is called so", False)
+assert process._idle_warning is not None
+process.stop_filter()
+"""
+    run_fresh(WITHOUT_DESCRIPTORS, program, END)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork()")
