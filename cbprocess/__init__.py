@@ -65,6 +65,12 @@ _LAZY = {
     }.items()
     for name in names.split()
 }
+# The public modules are attributes also before anything has imported them.
+_MODULES = (
+    *("aio", "applied_rules", "drivers", "enums", "events", "fleet", "formats", "frames", "metrics"),
+    *("recording", "records", "reference", "rule_files", "rules", "running", "script", "sigma", "sinks"),
+    *("spool", "testing"),
+)
 
 if not TYPE_CHECKING:
     # A type checker takes the imports above; it cannot add up lists.
@@ -72,19 +78,24 @@ if not TYPE_CHECKING:
 
     def __dir__() -> list[str]:
         """All public names, also those that are imported at their first use."""
-        return sorted({*globals(), *__all__, "__version__"})
+        return sorted({*globals(), *__all__, *_MODULES, "__version__"})
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
     if name == "__version__":
         from ._binding.library import load
 
         value: object = load().cbp_version().decode("ascii")
     elif name in _LAZY:
-        value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+        value = getattr(_imported(_LAZY[name]), name)
+    elif name in _MODULES:
+        value = _imported(name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _imported(module: str) -> object:
+    # Module importlib does no more, and would itself have to be imported.
+    return __import__(f"{__name__}.{module}", fromlist=["__name__"])

@@ -47,6 +47,23 @@ def test_every_public_name_is_there_once() -> None:
         cbprocess.no_such_name  # noqa: B018
 
 
+# The command line and pytest's plugin are for programs.
+MODULES = {
+    path.stem
+    for path in Path(cbprocess.__file__).parent.iterdir()
+    if path.suffix == ".py" or (path / "__init__.py").is_file()
+} - {"cli", "pytest_plugin"}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith("_")))
+def test_a_public_module_needs_no_import_of_its_own(name: str) -> None:
+    """Programs have used those that were loaded with the package."""
+    assert (
+        python(f"import cbprocess, json; print(json.dumps(cbprocess.{name}.__name__))") == f"cbprocess.{name}"
+    )
+    assert name in dir(cbprocess)
+
+
 def test_the_flat_names_of_the_reference_are_those_of_the_front() -> None:
     program = "import json\nfrom cbprocess.reference import *\nprint(json.dumps(sorted(globals())))"
     names = python(program)
