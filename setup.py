@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent
 COMMAND_LINE = "cbprocess.cli.entry:main"
 # An installer puts its Python in the place of "python". For an entry point it would write a script itself,
 # and the scripts of many import a module that takes a third as long as the whole start of Python.
-# The collector of garbage would look in vain at what is imported; the command line begins it (_lean.py).
+# The collector of garbage would look in vain at what is imported; cli/__init__.py has it begin.
 SCRIPT = """\
 #!python
 import gc

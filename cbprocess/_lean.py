@@ -17,7 +17,7 @@ else:
     except ImportError:
         import signal
 
-__all__ = ["Bell", "collect_from_now_on", "signal", "suppress"]
+__all__ = ["Bell", "signal", "suppress"]
 
 
 class suppress:
@@ -47,15 +47,3 @@ class Bell:
     def wait(self, limit_s: float) -> bool:
         """Whether it has rung since the last wait, or does so before the time is over."""
         return self._silent.acquire(timeout=limit_s)
-
-
-def collect_from_now_on() -> None:
-    """Has Python collect garbage again, after a start without that. What the start has made stays, so the
-    collector never gets to see it: its first look at all of that would take longer than any later one."""
-    import gc
-
-    if not gc.isenabled():
-        # PyPy has no freeze().
-        with suppress(AttributeError):
-            gc.freeze()
-        gc.enable()

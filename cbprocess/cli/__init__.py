@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from .._lean import collect_from_now_on
+from .._lean import suppress
 from ..errors import CBProcessError
 from .common_options import ATTACH_TIMEOUT_MS
 from .plain_options import NotPlain, read_plain
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-__all__ = ["ATTACH_TIMEOUT_MS", "event_list", "main", "milliseconds", "parse"]
+__all__ = [
+    "ATTACH_TIMEOUT_MS",
+    "collect_from_now_on",
+    "event_list",
+    "hold_back_collector",
+    "main",
+    "milliseconds",
+    "parse",
+]
 
 PATH_SEPARATORS = "/\\" if sys.platform == "win32" else "/"
 
@@ -36,6 +44,34 @@ WRONG_USAGE = 2
 SPOOLING = ("run", "attach", "monitor")
 # These commands print events.
 PRINTING = ("run", "attach", "monitor", "top", "replay")
+
+_is_collector_held_back = False
+
+
+def hold_back_collector() -> None:
+    """Has Python collect no garbage until the start is over, in a process that is the command line's own.
+    What a start makes stays: to look for garbage in it a hundred times is in vain."""
+    global _is_collector_held_back
+    import gc
+
+    gc.disable()
+    _is_collector_held_back = True
+
+
+def collect_from_now_on() -> None:
+    """Has Python collect garbage again where that was held back. What the start has made the collector never
+    gets to see: its first look at all of that would take longer than any later one. In a process that is not
+    the command line's own, the collector is its owner's business."""
+    global _is_collector_held_back
+    if not _is_collector_held_back:
+        return
+    _is_collector_held_back = False
+    import gc
+
+    # PyPy has no freeze().
+    with suppress(AttributeError):
+        gc.freeze()
+    gc.enable()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

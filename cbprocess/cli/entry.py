@@ -4,21 +4,20 @@ command line's own."""
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
+
+from . import hold_back_collector
+from . import main as command_line
 
 
 def main() -> int:
     """Runs the command line; returns its exit status, or ends the process with it."""
-    # What the start makes stays; to look for garbage in it a hundred times is in vain (cli/__init__.py).
-    gc.disable()
+    hold_back_collector()
     if sys.platform != "win32":
         from .caller import take_over
 
         take_over()
-    from . import main as command_line
-
     status = command_line()
     # Python would take itself apart for as long as all imports have taken. Where it has no other threads than
     # those of the command line, which nobody waits for, what matters of that is done here.

@@ -11,9 +11,9 @@ from _thread import allocate_lock
 
 from .._api.process import CBProcess
 from .._checks import quoted
-from .._lean import collect_from_now_on
 from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import TREE_DRIVER, probe_driver
+from . import collect_from_now_on
 from .output import Output, complain
 from .printer import Printer, configure
 from .words import SIGNAL_BASE

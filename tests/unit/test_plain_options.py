@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -219,20 +220,31 @@ process.stop_filter()
     assert done.returncode == 0, done.stderr
 
 
-COLLECTING = """
-import gc
-from cbprocess._lean import collect_from_now_on
+COMMANDS = [["run", "-q", "--", sys.executable, "-c", "pass"], ["snapshot", "-o", os.devnull]]
+# Where module threading is loaded, the command line returns from its end.
+AS_PROGRAM = """
+import gc, threading
+from cbprocess.cli.entry import main
 kept = [[] for _ in range(1000)]
-collect_from_now_on()
-assert gc.isenabled() and gc.get_freeze_count() == 0
 gc.disable()
-collect_from_now_on()
+assert main() == 0
 assert gc.isenabled() and gc.get_freeze_count() > len(kept)
+"""
+# A host of the command line decides by itself when its garbage is collected.
+AS_PART = """
+import gc
+from cbprocess.cli import main
+for change in (gc.disable, gc.enable):
+    change()
+    assert main(sys.argv[1:]) == 0
+    assert gc.isenabled() == (change is gc.enable) and gc.get_freeze_count() == 0
 """
 
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="looks at what CPython's collector has")
-def test_the_collector_begins_behind_the_start(tmp_path: Path) -> None:
-    """Its first look was at everything that the start had made. A collector that runs is left as it is."""
-    done, _ = modules_of(COLLECTING, [], tmp_path)
+@pytest.mark.parametrize("statement", [AS_PROGRAM, AS_PART], ids=["program", "part"])
+@pytest.mark.parametrize("words", COMMANDS, ids=[words[0] for words in COMMANDS])
+def test_the_collector_begins_behind_the_start(statement: str, words: list[str], tmp_path: Path) -> None:
+    """Its first look was at everything that the start had made."""
+    done, _ = modules_of(statement, words, tmp_path)
     assert done.returncode == 0, done.stderr
