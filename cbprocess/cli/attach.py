@@ -20,7 +20,6 @@ from .rest import processes_left, wait_for_all
 from .rule_layers import FILTER_NEEDED, NO_PROTECTION
 from .running_tree import running_tree
 from .spooling import spooling
-from .viewing import live_view, shown
 from .words import HANDLE_NAMES, OWN_FAILURE
 
 if sys.platform == "win32":
@@ -54,7 +53,7 @@ def attach(options: argparse.Namespace) -> int:
         output = Output(options.output)
         printer = Printer(options, output, process)
         spool = spooling(options, process, printer)
-        view = live_view(options, process, printer, f"processes {', '.join(map(str, process_ids))}")
+        printer.live_view(f"processes {', '.join(map(str, process_ids))}")
         ends = Ends(process_ids)
     except (OSError, LookupError) as error:
         return complain(str(error))
@@ -84,7 +83,7 @@ def attach(options: argparse.Namespace) -> int:
             process.add_rule(process_id=process_id, include_children=not options.no_children)
         printer.look_around()
         printer.tell_attached(process_ids, look)
-        with printer.rules, shown(view):
+        with printer.rules, printer.shown():
             status = wait(process, ends, interrupt)
         if status == 0:
             if options.wait_all or options.deny or options.rules:

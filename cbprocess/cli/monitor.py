@@ -18,7 +18,6 @@ from .printer import Printer, configure
 from .reloading import reloading
 from .running_tree import running_machine
 from .spooling import spooling
-from .viewing import live_view, shown
 from .words import MACHINE_DRIVER
 
 if sys.platform == "win32":
@@ -48,7 +47,7 @@ def observe(options: argparse.Namespace, driver: str) -> int:
         output = Output(options.output)
         printer = Printer(options, output, process)
         spool = spooling(options, process, printer)
-        view = live_view(options, process, printer, "the whole machine")
+        printer.live_view("the whole machine")
     except (OSError, LookupError) as error:
         return complain(str(error))
     configure(process, options, printer, "errno")
@@ -71,7 +70,7 @@ def observe(options: argparse.Namespace, driver: str) -> int:
         else:
             process.start_filter(options.timeout)
         printer.look_around()
-        with printer.rules, shown(view):
+        with printer.rules, printer.shown():
             while interrupt.number is None and process.active:
                 time.sleep(LOOK_S)
         status = 0 if interrupt.number is not None else complain("the filter has stopped")

@@ -9,13 +9,20 @@ import sys
 from .. import events
 from .._checks import printable
 from .._lean import suppress
+from .shortening import duration_text
 from .words import OWN_FAILURE, PRIVATE_MODE, STANDARD_OUTPUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Union
+
+    from .._api.statistics import Statistics
+    from .._binding import structures
 
     ProgramOf = Callable[[int], str]
+    # The counts of a filter, as a program gets them or as the library gives them.
+    Counts = Union[Statistics, structures.Statistics]
 
 COLORS = {
     **{kind.name: kind.color for kind in events.OPERATIONS},
@@ -274,3 +281,39 @@ def painted(text: str, kind: str, color: bool) -> str:
 def prefix_columns(name: str, process_id: int) -> int:
     """The columns of a line before its text."""
     return len(format_line(0.0, name, process_id, "", False))
+
+
+class Tally:
+    """The counts of the one line that closes the output when the command has ended. Takes the events that are
+    shown, one at a time."""
+
+    def __init__(self) -> None:
+        self.programs = 0
+        self.failed = 0
+        self.refused = 0
+
+    def add(self, event: events.EventParams) -> None:
+        if isinstance(event, events.CBProcessProcessCreationEventParams):
+            if event.result_code:
+                self.refused += 1
+            else:
+                self.programs += 1
+        elif isinstance(event, events.CBProcessProcessTerminationEventParams):
+            # A process without a name did not get so far as to be a program.
+            self.failed += event.exit_status != 0 and bool(event.process_name)
+
+    def took_back(self) -> None:
+        """Takes back an execution that was counted and has not happened."""
+        self.programs -= 1
+
+    def line(self, status: int, seconds: float, statistics: Counts, color: bool) -> str:
+        """The line. `status` is the command's own, `seconds` the time that it took. What is rare is told
+        where it has happened: operations that were let go at their deadline, and events that were lost."""
+        parts = [f"{self.programs} program{'' if self.programs == 1 else 's'}", f"{self.failed} failed"]
+        parts.append(f"{self.refused} refused")
+        if statistics.timed_out:
+            parts.append(f"{statistics.timed_out} timed out")
+        if statistics.lost:
+            parts.append(f"{statistics.lost} events lost")
+        text = f"{status_text(status)} after {duration_text(seconds)}: {', '.join(parts)}"
+        return painted(text, "failure" if status else "success", color)

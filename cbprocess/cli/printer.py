@@ -12,9 +12,9 @@ from .._api.process import CBProcess
 from .._checks import checked_pattern, printable, quoted
 from .._lean import Bell
 from .common_options import redactor_of
-from .output import Output, complain, describe, failure_name, format_line, line_kind, painted, status_text
+from .output import Output, Tally, complain, describe, failure_name, format_line, line_kind
 from .rule_layers import CommandRules
-from .shortening import Tally, base_name
+from .shortening import base_name
 from .words import (
     EVENT_NAMES,
     LEFT,
@@ -32,35 +32,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Collection, Iterable
-    from typing import Any, Protocol, Union
-
-    from ..running import RunningProcess
-
-    class View(Protocol):
-        """A live view, as it is told of everything that is shown."""
-
-        def add(self, name: str, event: events.EventParams) -> None: ...
-        def left(self, process_id: int, time_ns: int, sequence: int) -> None: ...
-        def take_back(self, sequence: int, why: str) -> None: ...
-        def found_running(
-            self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
-        ) -> None: ...
-
-    Notable = Union[events.EventParams, RunningProcess]
-
-    # It gets the name of an event, and the event.
-    Listener = Callable[[str, events.EventParams], None]
+    from contextlib import AbstractContextManager
+    from typing import Any, Union
 
     from .._streams.joining import Joint
     from ..records import Origin
+    from ..running import RunningProcess
     from .choice import Choice
     from .chronicle import Chronicle
     from .lines import ProgramLines
+    from .live import LiveView
     from .pictures import Pictures
     from .record_lines import RecordLines
     from .summary import Summary
     from .tree_lines import TreeLines
 
+    Notable = Union[events.EventParams, RunningProcess]
+    # It gets the name of an event, and the event.
+    Listener = Callable[[str, events.EventParams], None]
     # A running process: its id, its parent's, its program and its arguments.
     Running = tuple[int, int, str, list[str]]
 
@@ -137,7 +126,7 @@ class Printer:
             self._notes.append(self._records.note)
         self._redactor = redactor_of(options)
         self._listeners: list[Listener] = []
-        self._view: View | None = None
+        self._view: LiveView | None = None
         self._endings: list[Callable[[], None]] = []
         self._pump = None
         if options.record == STANDARD_OUTPUT:
@@ -171,8 +160,7 @@ class Printer:
             self.needed |= self._pictures.needed
         self._lines: ProgramLines | TreeLines | None = None
         self._tally = Tally()
-        self._end_text = ""
-        self._seconds = 0.0
+        self._command_end: tuple[int, float] | None = None
         # An execution may be taken back in another thread than the handlers', and before its event.
         self._lock = allocate_lock()
         self._last_sequence = 0
@@ -219,11 +207,22 @@ class Printer:
                 for note in self._notes:
                     note(process)
 
-    def show_in(self, view: View) -> None:
-        """Shows everything in a live view, too. To be called before `configure()`."""
-        self._view = view
-        # These make the tree.
-        self.needed.update(("process_creation", "process_termination", "thread_creation"))
+    def live_view(self, title: str) -> LiveView | None:
+        """The live view, if the options ask for one: everything is shown in it, too. To be called before
+        `configure()`."""
+        if self._options.live:
+            from .live import LiveView
+
+            is_run = self._options.command_name == "run"
+            self._view = LiveView(self._process, self.program_of, self.output, title, is_run)
+            # These make the tree.
+            self.needed.update(("process_creation", "process_termination", "thread_creation"))
+        return self._view
+
+    def shown(self) -> AbstractContextManager[object]:
+        """Shows the live view, if there is one, for a block."""
+        # A lock of nobody else's is a block in which nothing happens.
+        return allocate_lock() if self._view is None else self._view.shown()
 
     def at_end(self, ending: Callable[[], None]) -> None:
         """Has this function called by `finish()`, behind all lines."""
@@ -420,7 +419,7 @@ class Printer:
 
     def command_ended(self, status: int, seconds: float) -> None:
         """Notes the end of the command, for the line that closes the output."""
-        self._end_text, self._seconds = status_text(status), seconds
+        self._command_end = status, seconds
 
     def finish(self) -> None:
         """Tells of programs that still run, prints the summary, and says if not everything could be
@@ -441,10 +440,10 @@ class Printer:
     def _close(self) -> None:
         """Prints the one line about everything, where the command has ended and no summary says it all."""
         is_told = self._has_line_per_program and not self._options.quiet and self._summary is None
-        if self._end_text and is_told:
-            kind = "success" if self._end_text == status_text(0) else "failure"
-            line = self._tally.line(self._end_text, self._seconds, self._process._ready().statistics())
-            self.output.line(painted(line, kind, self._color))
+        if self._command_end is not None and is_told:
+            # process.statistics() would give them as a class of its own, whose module most runs do without.
+            counts = self._process._ready().statistics()
+            self.output.line(self._tally.line(*self._command_end, counts, self._color))
 
     def _summarize(self) -> None:
         if self._summary is None:

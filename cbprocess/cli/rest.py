@@ -78,7 +78,7 @@ def wait_for_all(process: CBProcess, is_enough: Callable[[], bool]) -> bool:
     """Waits until no process is supervised (True), or it is enough or the filter has stopped (False).
     Children are waited for here alone."""
     soon_s = time.monotonic() + SOON_S
-    # The object of process.statistics() has a class of its own, which a short command does without.
+    # process.statistics() would give the counts as a class of its own, whose module most runs do without.
     while process._ready().statistics().supervised:
         if is_enough() or not process.active:
             return False

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _thread import allocate_lock
 
 from .._api.process import CBProcess
 from .._checks import quoted
@@ -53,11 +52,7 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         spool = session = None
         if options.spool is not None:
             spool, session = spooled(options, process, printer)
-        view = None
-        if options.live:
-            from .viewing import live_view
-
-            view = live_view(options, process, printer, quoted(printer.hidden(options.command)))
+        view = printer.live_view(quoted(printer.hidden(options.command)))
     except (OSError, LookupError) as error:
         return complain(str(error))
     # A refusal by errno needs a filter in the tree, and only that does. It would not survive a killed helper.
@@ -84,8 +79,7 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         if view is not None:
             printer.rules.tell = view.tell
         try:
-            # A lock of nobody else's is a block in which nothing happens.
-            with printer.rules, allocate_lock() if view is None else view.shown():
+            with printer.rules, printer.shown():
                 status, process_id = conduct(process, options, user, printer, signals, view)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE

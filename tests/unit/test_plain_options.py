@@ -180,10 +180,10 @@ NOT_FOR_PLAIN_LINES = {
     *(
         "cli.destinations",
         "cli.fleet_options",
+        "cli.live",
         "cli.parser",
         "cli.rule_options",
         "cli.signals",
-        "cli.viewing",
     ),
 }
 

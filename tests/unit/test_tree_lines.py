@@ -12,7 +12,7 @@ from unit.event_blocks import dispatch_once, make_event
 from cbprocess import constants
 from cbprocess.cli import tree_lines
 from cbprocess.cli.lines import Sheet
-from cbprocess.cli.shortening import Tally
+from cbprocess.cli.output import Tally
 
 LINE = re.compile(r" *\d+\.\d{3}  (.{24,}?) +(\d+)  ( *)(.*)")
 
@@ -194,4 +194,11 @@ def test_the_closing_line(programs: int, timed_out: int, lost: int, line: str) -
     tally = Tally()
     tally.programs = programs
     statistics: Any = SimpleNamespace(timed_out=timed_out, lost=lost)
-    assert tally.line("exit 0", 1.5, statistics) == line
+    assert tally.line(0, 1.5, statistics, False) == line
+    assert tally.line(0, 1.5, statistics, True) == f"\x1b[32m{line}\x1b[0m"
+
+
+def test_the_closing_line_of_a_failure() -> None:
+    statistics: Any = SimpleNamespace(timed_out=0, lost=0)
+    line = "exit 2 after 1.50 s: 0 programs, 0 failed, 0 refused"
+    assert Tally().line(2, 1.5, statistics, True) == f"\x1b[31m{line}\x1b[0m"

@@ -1,6 +1,6 @@
 """The live view of `cbprocess top` and `run --live`: a page with the tree, rates, refusals and waits.
 
-What commands know of it is in viewing.py. The library rich, an extra, is imported when a view begins."""
+A printer has it where it is asked for. The library rich, an extra, is imported when a view begins."""
 
 from __future__ import annotations
 
