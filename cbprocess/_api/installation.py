@@ -1,6 +1,7 @@
-"""The methods of CBProcess that concern drivers and the machine rather than a filter. Those for drivers need
-no initialize(): a program calls them before it can start at all. Those for the processes that run in the
-machine have their list from running.py."""
+"""These methods of CBProcess concern no filter: Installation is for drivers and the machine, Snapshots for
+the processes that run there. Those of Installation need no initialize(): a program calls them before it can
+start at all. Snapshots has its list from running.py. Both are bases of the class, so that a module for each
+would make every import of the package longer."""
 
 from __future__ import annotations
 

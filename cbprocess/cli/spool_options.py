@@ -1,5 +1,6 @@
 """The options of the spool: those of the commands that write to one, of `cbprocess run --publish`, which
-ships from one, and of `cbprocess ship`. Knows nothing of what they do."""
+ships from one, and of `cbprocess ship`. fleet_options.py takes from here what says which server, and how long
+to wait (add_access, seconds). Knows nothing of what they do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The words of the command line: common names (groups of events, limits, exit statuses), and values of
-options, from their text. A wrong text is refused in words.
+"""Has the common words and numbers of the command line, and reads the values of options from their text. A
+wrong text is refused in words.
 
-Knows no option."""
+Knows which values there are, and no option by its name."""
 
 from __future__ import annotations
 
