@@ -156,7 +156,7 @@ static void look_for_risk(bool is_first)
         cbp_store_u32(&is_at_risk, 0);
 }
 
-static void *watch(void *unused)
+static void *watch_mounts(void *unused)
 {
     (void) unused;
     cbpd_leave_descriptors(); /* a process's folder may keep this thread waiting */
@@ -193,7 +193,7 @@ void cbpd_watch_for_risk(void)
         return;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&thread, NULL, watch, NULL) == 0)
+    if (pthread_create(&thread, NULL, watch_mounts, NULL) == 0)
         pthread_detach(thread);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
