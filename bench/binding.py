@@ -34,16 +34,22 @@ def do_nothing(params: Any) -> None:
     pass
 
 
+# As in cbprocess.h. Builds that are compared keep them in different ways.
+WORKER_FUNCTIONS = {
+    "cbp_worker_run": [ctypes.c_void_p],
+    "cbp_worker_bind": [ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)],
+    "cbp_worker_bind_type": [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p],
+}
+
+
 class Loop:
     """A library with the functions that a worker calls, in the place of the core's."""
 
     def __init__(self, path: Path) -> None:
-        from cbprocess._binding import abi
-
         self._library = ctypes.CDLL(str(path))
-        for name in ("cbp_worker_run", "cbp_worker_bind", "cbp_worker_bind_type"):
+        for name, parameters in WORKER_FUNCTIONS.items():
             function = getattr(self._library, name)
-            function.restype, function.argtypes = None, abi.signature(name)[1]
+            function.restype, function.argtypes = None, parameters
 
     def measure(self, handler: Handler, count: int) -> float:
         from cbprocess._binding import callbacks, hooks
