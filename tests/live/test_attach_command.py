@@ -51,8 +51,13 @@ def attached(*line: Any, to: list[int], is_busy: bool = False) -> Iterator[subpr
     process = subprocess.Popen([*ATTACH, *map(str, line)], stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: all(map(tracer_of, to)) or process.poll() is not None, 20, "attached")
-        if not is_busy and process.poll() is None:
-            wait_until(lambda: are_at_rest(process.pid, tracer_of(to[0])), 20, "the rule is in force")
+        if not is_busy:
+            # The tracer of now may still be an earlier one, which is about to let go.
+            wait_until(
+                lambda: process.poll() is not None or are_at_rest(process.pid, *map(tracer_of, to)),
+                20,
+                "the rule is in force",
+            )
         yield process
     finally:
         process.kill()
@@ -60,12 +65,18 @@ def attached(*line: Any, to: list[int], is_busy: bool = False) -> Iterator[subpr
 
 
 def are_at_rest(*process_ids: int) -> bool:
-    """Whether all threads of these processes sleep, for some looks one after the other."""
+    """Whether these processes are there, and all their threads sleep, for some looks one after the other."""
     for _ in range(AT_REST_LOOKS):
-        for process_id in process_ids:
-            for thread in Path(f"/proc/{process_id}/task").iterdir():
-                if (thread / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "S":
-                    return False
+        for process_id in set(process_ids):
+            try:
+                stats = [
+                    file.read_text(errors="replace")
+                    for file in Path(f"/proc/{process_id}").glob("task/*/stat")
+                ]
+            except (FileNotFoundError, ProcessLookupError):
+                return False
+            if not stats or any(stat.rpartition(")")[2].split()[0] != "S" for stat in stats):
+                return False
         time.sleep(0.02)
     return True
 
