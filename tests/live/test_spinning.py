@@ -8,18 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from live_tools import GUID
+from live_tools import GUID, tracer_of
 
 from cbprocess import CBProcess, CBProcessProcessTerminationEventParams
 
 WATCHED_S = 1.0
 # What is left beside the spins are wake-ups, and programs that start; sanitizers make them ten times as dear.
 SHARE_MAX = 0.1
-
-
-def tracer_of(process_id: int) -> int:
-    status = Path(f"/proc/{process_id}/status").read_text()
-    return int(status.partition("TracerPid:")[2].split()[0])
 
 
 def processor_s(process_id: int) -> float:
