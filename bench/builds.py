@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import BenchmarkError, Series, compile_program, progress
+from harness import BenchmarkError, Series, progress
+from peers import only_stops
 from table import Row
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -48,7 +49,7 @@ def sources(folder: Path) -> list[Source]:
 def ways(folder: Path) -> dict[str, list[str]]:
     run = [str(Path(sysconfig.get_path("scripts"), "cbprocess")), "run", "--output", os.devnull]
     found = {"bare": [], RUN: [*run, "--"], DENY: [*run, "--deny", "*/no-such-program", "--"]}
-    found[STOPS] = [str(compile_program(folder, "stops.c", "stops")), "executions", "/usr/bin/env"]
+    found[STOPS] = only_stops(folder, "executions").command(["/usr/bin/env"])  # which searches PATH
     strace = shutil.which("strace")
     if strace:
         found[STRACE] = [strace, "-f", "-o", os.devnull]
