@@ -12,6 +12,7 @@ from .words import wrong_value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
 LIMIT_BYTES = 256 << 20
 LIMIT_BYTES_MIN = 1 << 20
@@ -121,22 +122,21 @@ def byte_count(text: str) -> int:
 
 
 def seconds_to_run(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 < value < 1e9:
-        raise wrong_value(f"{text!r} is no number of seconds")
-    return value
+    """A number of seconds above 0."""
+    return _seconds(text, lambda value: 0 < value < 1e9)
 
 
 def seconds(text: str) -> float:
     """A number of seconds, 0 or more."""
+    return _seconds(text, lambda value: 0 <= value < 1e6)
+
+
+def _seconds(text: str, is_possible: Callable[[float], bool]) -> float:
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0 <= value < 1e6:
+    if not is_possible(value):
         raise wrong_value(f"{text!r} is no number of seconds")
     return value
 
