@@ -26,6 +26,7 @@ LEVEL_OF_DETAILS = 2  # of libbpf's messages
 KERNELS = {
     "handles": ((5, 17), (99, 0)),
     "processes": ((5, 17), (99, 0)),
+    "processes7": ((7, 0), (99, 0)),
     "tasks": ((5, 17), (99, 0)),
     "tasks58": ((5, 12), (99, 0)),  # before that the core reads /proc
     "gate": ((6, 18), (7, 0)),

@@ -18,7 +18,18 @@ MACHINES = {"x86_64": 62, "aarch64": 183}
 BPF = 247
 PROGRAMS = {"cbprocess-guard": True, "cbprocess-ptrace": True, "cbprocess-launch": False}  # is it dynamic?
 OTHERS = ("libcbprocess.so", "cbprocess-driver.version")
-OBJECTS = ("gate", "gate7", "handles", "look", "lsm", "lsmgate", "lsmgate7", "processes", "tasks")
+OBJECTS = (
+    "gate",
+    "gate7",
+    "handles",
+    "look",
+    "lsm",
+    "lsmgate",
+    "lsmgate7",
+    "processes",
+    "processes7",
+    "tasks",
+)
 PT_INTERP = 3
 # What the objects read of registers and of the word that says whether a program is one of 32 bits.
 BY_THREAD = "task_struct.thread_info."

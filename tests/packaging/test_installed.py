@@ -19,7 +19,7 @@ import cbprocess._binding.library
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAMS = {"cbprocess-ptrace", "cbprocess-launch", "cbprocess-guard"}
 # One source can be compiled for several kernels.
-OF_KERNELS = {"gate7", "lsmgate", "lsmgate7", "processes58", "handles58", "tasks58"}
+OF_KERNELS = {"gate7", "lsmgate", "lsmgate7", "processes7", "processes58", "handles58", "tasks58"}
 SOURCES = (ROOT / "driver" / "linux" / "bpf" / "programs").glob("*.bpf.c")
 OBJECTS = {f"{name}.bpf.o" for name in OF_KERNELS | {path.name.partition(".")[0] for path in SOURCES}}
 NATIVE_FILES = {"libcbprocess.so", "cbprocess-driver.version", *PROGRAMS, *OBJECTS}

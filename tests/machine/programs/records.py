@@ -212,7 +212,9 @@ class Programs:
         table = bpf_table()
         libbpf = table.Libbpf()
         folder = objects_folder()
-        self.objects = [table.BpfObject(libbpf, folder / "processes.bpf.o")]
+        has_copies = table.kernel_version() >= table.FIRST_OF_COPIES
+        name = "processes7" if has_copies else "processes"
+        self.objects = [table.BpfObject(libbpf, folder / f"{name}.bpf.o")]
         self.objects[0].set_map_size("records", ring_size)
         self.objects[0].load()
         self.ring = Ring(self.objects[0].map_descriptor("records"), ring_size)
@@ -223,7 +225,7 @@ class Programs:
             self.objects.append(table.BpfObject(libbpf, folder / f"{name}.bpf.o"))
             self.objects[-1].share_maps(self.objects[0])
             self.objects[-1].load()
-        self.set(has_copies=int(table.kernel_version() >= table.FIRST_OF_COPIES), **settings)
+        self.set(has_copies=int(has_copies), **settings)
         for loaded in self.objects:
             loaded.attach()
         self.set(is_on=1)

@@ -4,9 +4,12 @@ it, or a count of what is lost. Nothing is held here, and no guard and no contro
 from __future__ import annotations
 
 import collections
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from machine.programs import records
@@ -86,28 +89,36 @@ def test_a_full_ring_wakes(programs: Programs) -> None:
     assert programs.setting("waked") > 0
 
 
-def test_one_end_of_each_process_with_many_threads(programs: Programs) -> None:
-    code = (
-        "import os, threading, time\n"
-        "for _ in range(200):\n"
-        "    child = os.fork()\n"
-        "    if child == 0:\n"
-        "        [threading.Thread(target=time.sleep, args=(9,), daemon=True).start() for _ in range(8)]\n"
-        "        os._exit(1)\n"
-        "    os.waitpid(child, 0)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code])
-    process.wait()
-    told = programs.read_until(
-        lambda r: r.type == EXIT and r.process_id == process.pid and r.flags & LAST > 0
-    )
-    children = {(r.process_id, r.start_ns) for r in told if r.type == FORK and r.fork()[0] == process.pid}
-    ends = [r for r in told if r.type == EXIT and (r.process_id, r.start_ns) in children]
-    last = collections.Counter((r.process_id, r.start_ns) for r in ends if r.flags & LAST)
-    assert last == collections.Counter(children)
-    late = sum(
-        not r.flags & LAST
-        for at, r in enumerate(ends)
-        if any(e.process_id == r.process_id and e.flags & LAST for e in ends[:at])
-    )
-    assert late <= len(children) // 20, "threads that come after the process's end are rare"
+@pytest.mark.parametrize("thread_count", [1, 6, 40])
+def test_the_end_of_a_process_is_told_behind_those_of_its_threads(
+    programs: Programs, compile_c: Callable[..., Path], thread_count: int
+) -> None:
+    """Where no task of a process was alive any more, the first one that came to its end told that of the process. A
+    machine that stood still at that moment then told the ends of other threads behind it."""
+    count = 4000 // (thread_count + 1)
+    program = compile_c(Path(__file__).with_name("dying.c"))
+    process = subprocess.Popen([program, str(count), str(thread_count)], stdout=subprocess.PIPE, text=True)
+    told: list[Record] = []
+    while process.poll() is None:
+        told += programs.read()
+        time.sleep(0.01)
+    told += programs.read()
+    output = process.communicate()[0]
+    assert (process.returncode, output, programs.lost) == (0, "preempts\n", [0] * records.LOST_COUNT)
+    ends: dict[tuple[int, int], list[Record]] = {}
+    threads: collections.Counter[tuple[int, int]] = collections.Counter()
+    for record in told:
+        key = (record.process_id, record.start_ns)
+        if record.type == FORK and record.fork()[3] & 0x10000:
+            threads[key] += 1
+        elif record.type == FORK and record.fork()[0] == process.pid:
+            ends[key] = []
+        elif record.type == EXIT and key in ends:
+            ends[key].append(record)
+    dying = [ends[key] for key in ends if threads[key]]
+    assert len(dying) == count
+    for of_process in dying:
+        # A kernel with preemptible tracepoints skips all copies of a program when each has been interrupted.
+        further_count = len(of_process) - 1 if programs.setting("has_copies") else thread_count
+        assert [bool(record.flags & LAST) for record in of_process] == [False] * further_count + [True]
+        assert os.waitstatus_to_exitcode(of_process[-1].exit_status) == 7

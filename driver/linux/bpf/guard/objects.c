@@ -68,8 +68,10 @@ static void choose_objects(void)
         objects[HANDLES].file = "handles58.bpf.o";
         objects[TASK_LISTS].file = "tasks58.bpf.o";
     }
-    if (cbpd_kernel_is(KERNEL_OF_COPIES, 0))
+    if (cbpd_kernel_is(KERNEL_OF_COPIES, 0)) {
+        objects[PROCESSES].file = "processes7.bpf.o";
         objects[GATE].file = "gate7.bpf.o";
+    }
 }
 
 uint32_t cbpd_open_objects(struct guard *self)

@@ -147,7 +147,8 @@ INLINE bool is_last(struct task_struct *task)
 {
     struct claim key = {
         .kind = CLAIM_LAST, .thread_id = (uint32_t) task->tgid, .stamp = task->group_leader->start_boottime};
-    uint32_t *claimer = bpf_map_lookup_elem(&claims, &key);
+    /* Volatile: the compiler would make this load and that of nr_threads one, which the verifier does not take. */
+    volatile uint32_t *claimer = bpf_map_lookup_elem(&claims, &key);
     if (claimer)
         return *claimer == (uint32_t) task->pid;
     return task->signal->live.counter == 0 && task->signal->nr_threads == 1;

@@ -17,8 +17,6 @@ struct bpf_map {
 
 typedef int (*task_work_callback)(struct bpf_map *map, void *key, void *value);
 
-#define KERNEL_FUNCTION __attribute__((section(".ksyms")))
-
 extern struct task_struct *bpf_task_from_pid(int pid) KERNEL_FUNCTION;
 extern void bpf_task_release(struct task_struct *task) KERNEL_FUNCTION;
 

@@ -11,6 +11,8 @@
 
 #define SECTION(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
+/* A function of the kernel that is found by its name when a program is loaded. */
+#define KERNEL_FUNCTION __attribute__((section(".ksyms")))
 /* Hides a value from the compiler, which would else move a bounds check to where the verifier misses it. */
 #define OPAQUE(variable) __asm__ volatile("" : "+r"(variable))
 
@@ -69,6 +71,7 @@ static uint64_t (*const bpf_ringbuf_query)(void *ring, uint64_t question) = (voi
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct dentry;
+struct files_struct;
 
 struct atomic {
     int counter;
@@ -172,8 +175,13 @@ struct pid {
     struct upid numbers[1];
 };
 
+struct list_head {
+    struct list_head *next;
+};
+
 struct signal_struct {
     struct atomic live;
+    struct list_head thread_head;
     int nr_threads;
     unsigned int flags;
     int group_exit_code;
@@ -190,6 +198,8 @@ struct task_struct {
     struct signal_struct *signal;
     struct mm_struct *mm;
     struct fs_struct *fs;
+    struct files_struct *files;
+    struct list_head thread_node;
     struct pid *thread_pid;
     char comm[16];
     void *worker_private;

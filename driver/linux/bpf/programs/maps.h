@@ -58,7 +58,7 @@ struct claim {
     uint64_t stamp;
 };
 
-enum { CLAIM_LAST = 16 };
+enum { CLAIM_LAST = 16, CLAIM_MARK };
 
 struct {
     MAP_NUMBER(type, MAP_LRU_HASH);

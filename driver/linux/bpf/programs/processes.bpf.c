@@ -1,9 +1,11 @@
 /* Tells of forks, executions and ends of all tasks, and keeps the table of processes. Knows what the kernel
  * does at these tracepoints, and nothing of rules: masks say whether a record wakes the controller.
  *
- * It loads from Linux 5.8 on. Programs whose names end in a digit are copies for kernels with preemptible
- * tracepoints (7.0 and later); see is_told(). */
+ * It is for Linux 5.17 and later; processes58.bpf.o is for 5.8 to 5.16, processes7.bpf.o for 7.0 and later.
+ * Programs whose names end in a digit are copies for kernels with preemptible tracepoints (7.0 and later);
+ * see is_told(). */
 #include "inodes.h"
+#include "last.h"
 #include "paths.h"
 #include "task_records.h"
 
@@ -305,29 +307,20 @@ INLINE int exec(struct task_struct *task, uint32_t old_thread_id, struct linux_b
 
 /* ---- Ends ---- */
 
-/* Says whether the task is the last of its process. Several tasks may be on their way to this place when none
- * is alive any more. The first of them makes the claim, and may be gone when the others come. */
-INLINE bool is_last_of_process(struct task_struct *task)
-{
-    struct claim key = {
-        .kind = CLAIM_LAST, .thread_id = (uint32_t) task->tgid, .stamp = task->group_leader->start_boottime};
-    if (task->signal->live.counter != 0)
-        return false;
-    if (task->signal->nr_threads == 1)
-        return !bpf_map_lookup_elem(&claims, &key);
-    return claim(key.kind, key.thread_id, key.stamp, (uint32_t) task->pid);
-}
-
-INLINE int exit(struct task_struct *task)
+INLINE void exit(struct task_struct *task)
 {
     struct cbp_machine_settings *set = settings_if_on();
     uint32_t process_id = (uint32_t) task->tgid, thread_id = (uint32_t) task->pid;
     if (!set || is_told(set, CBP_MACHINE_EXIT, thread_id, task->start_boottime))
-        return 0;
+        return;
     struct cbp_machine_task *entry = bpf_map_lookup_elem(&tasks, &process_id);
     struct cbp_machine_exit told;
     uint32_t mask = mask_of(set, entry, task->self_exec_id), wanted = EVENT_THREAD_TERMINATION;
-    bool is_last = is_last_of_process(task);
+
+    bool is_marked = is_one_of_many(task);
+    if (is_marked)
+        leave_mark(task, COME);
+    bool is_last = is_last_of_process(task, is_marked);
     fill_exit(&told, task, is_last);
     if (is_last)
         wanted |= EVENT_PROCESS_TERMINATION;
@@ -335,11 +328,12 @@ INLINE int exit(struct task_struct *task)
     if (is_held)
         told.record.flags |= CBP_MACHINE_FLAG_HELD;
     TELL(set, told, (mask & wanted) && is_told_of(set, process_id) && !is_of_kernel(task));
+    if (is_marked)
+        leave_mark(task, TOLD);
     if (is_last && !is_held) /* the gate needs the entry until it opens */
         bpf_map_delete_elem(&tasks, &process_id);
     if (thread_id != process_id && process_id == set->controller_process_id)
         bpf_map_delete_elem(&tasks, &thread_id);
-    return 0;
 }
 
 /* ---- The programs ---- */
@@ -359,7 +353,10 @@ INLINE int exit(struct task_struct *task)
     int tell_exit##suffix(uint64_t *arguments) SECTION("tp_btf/sched_process_exit");                         \
     int tell_exit##suffix(uint64_t *arguments)                                                               \
     {                                                                                                        \
-        return exit((struct task_struct *) arguments[0]);                                                    \
+        KEEP_PROCESSOR();                                                                                    \
+        exit((struct task_struct *) arguments[0]);                                                           \
+        LEAVE_PROCESSOR();                                                                                   \
+        return 0;                                                                                            \
     }
 
 PROGRAMS(, 0)

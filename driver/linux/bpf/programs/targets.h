@@ -51,10 +51,6 @@ struct files_struct {
     struct fdtable *fdt;
 };
 
-struct task_struct___with_files {
-    struct files_struct *files;
-};
-
 struct proc_inode {
     struct pid *pid;
     struct inode vfs_inode;
@@ -144,7 +140,7 @@ INLINE struct task_struct *task_of_id(uint64_t id)
 
 INLINE struct file *file_of(uint64_t descriptor)
 {
-    struct task_struct___with_files *task = (void *) current_task();
+    struct task_struct *task = current_task();
     struct files_struct *files = READ(task->files);
     struct fdtable *table = READ(files->fdt);
     struct file **all = READ(table->fd), *file = NULL;
