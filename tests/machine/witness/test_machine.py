@@ -33,7 +33,7 @@ MIXES = {
     "daemon": ["--daemon", "1", "--daemon-ops", "300"],
 }
 NOBODY = 65534
-MIX_S = 8  # the most that one may take
+MIX_S = 100  # the most that one may take, also where the machine stands still meanwhile
 
 
 class Ended(NamedTuple):
