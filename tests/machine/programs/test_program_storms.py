@@ -93,8 +93,8 @@ def test_a_full_ring_wakes(programs: Programs) -> None:
 def test_the_end_of_a_process_is_told_behind_those_of_its_threads(
     programs: Programs, compile_c: Callable[..., Path], thread_count: int
 ) -> None:
-    """Where no task of a process was alive any more, the first one that came to its end told that of the process. A
-    machine that stood still at that moment then told the ends of other threads behind it."""
+    """Where no task of a process was alive any more, the first one that came to its end told that of the
+    process. Where a machine stood still at that moment, the ends of other threads were told behind it."""
     count = 4000 // (thread_count + 1)
     program = compile_c(Path(__file__).with_name("dying.c"))
     process = subprocess.Popen([program, str(count), str(thread_count)], stdout=subprocess.PIPE, text=True)
