@@ -45,10 +45,19 @@ INLINE struct claim key_of_mark(uint32_t thread_id, uint64_t stamp)
     return (struct claim){.kind = CLAIM_MARK, .thread_id = thread_id, .stamp = stamp};
 }
 
-INLINE void leave_mark(struct task_struct *task, uint32_t mark)
+INLINE void leave_mark(struct task_struct *task)
 {
     struct claim key = key_of_mark((uint32_t) task->pid, stamp_of_exec(task));
+    uint32_t mark = COME;
     bpf_map_update_elem(&claims, &key, &mark, UPDATE_ANY);
+}
+
+INLINE void mark_as_told(struct task_struct *task)
+{
+    struct claim key = key_of_mark((uint32_t) task->pid, stamp_of_exec(task));
+    uint32_t *mark = bpf_map_lookup_elem(&claims, &key);
+    if (mark)
+        *(volatile uint32_t *) mark = TOLD;
 }
 
 /* A task without files has passed the tracepoint, whenever that was. */

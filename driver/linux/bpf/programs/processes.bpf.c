@@ -319,7 +319,7 @@ INLINE void exit(struct task_struct *task)
 
     bool is_marked = is_one_of_many(task);
     if (is_marked)
-        leave_mark(task, COME);
+        leave_mark(task);
     bool is_last = is_last_of_process(task, is_marked);
     fill_exit(&told, task, is_last);
     if (is_last)
@@ -329,7 +329,7 @@ INLINE void exit(struct task_struct *task)
         told.record.flags |= CBP_MACHINE_FLAG_HELD;
     TELL(set, told, (mask & wanted) && is_told_of(set, process_id) && !is_of_kernel(task));
     if (is_marked)
-        leave_mark(task, TOLD);
+        mark_as_told(task);
     if (is_last && !is_held) /* the gate needs the entry until it opens */
         bpf_map_delete_elem(&tasks, &process_id);
     if (thread_id != process_id && process_id == set->controller_process_id)
