@@ -165,7 +165,7 @@ def _lives(text: bytes) -> list[Life]:
             continue
         elif kind == b"E":
             path = printable(paths.pop(number, b""))
-            life = reader.executed(int(number), Image.seen(int(rest[0]), rest[1].decode("ascii"), path))
+            life = reader.executed(int(number), Image(int(rest[0]), rest[1].decode("ascii"), path))
         else:
             life = reader.ended(int(number), *map(int, rest))
         life.add(place)

@@ -32,28 +32,31 @@ class Image(NamedTuple):
 
     The list that a script runs with begins with its interpreter's arguments. Who looks at the kernel's list
     alone knows not where they end: if the path of the executed file is an argument, but not the first, the
-    list from there on is another that may be meant.
+    list from there on is another that may be meant. That path may lie behind what is shown.
     """
 
     size: int
     shown: str
-    of_script: tuple[int, str] | None = None
-
-    @classmethod
-    def seen(cls, size: int, shown: str, path: str) -> Image:
-        before, found, after = shown.partition(NUL + path + NUL)
-        if not found or not path:
-            return cls(size, shown)
-        return cls(size, shown, (size - shown_size(before) - 1, path + NUL + after))
+    path: str = ""  # of the executed file, printable, where the list is the kernel's
 
     def is_as(self, other: Image) -> bool:
         """Both are of one execution, as far as both show it."""
         if (self.size, self.shown) == (other.size, other.shown):
             return True
-        if self.of_script is None:
-            return other.of_script is not None and other.is_as(self)
-        size, shown = self.of_script
-        return size == other.size and other.shown.startswith(shown)
+        if self.path:
+            return self._ends_with(other)
+        return bool(other.path) and other.is_as(self)
+
+    def _ends_with(self, script: Image) -> bool:
+        """The other list is the end of this one, from the path of the executed file on."""
+        before, found, after = self.shown.partition(NUL + self.path + NUL)
+        begin = self.size - script.size
+        if found:
+            return begin == shown_size(before) + 1 and script.shown.startswith(self.path + NUL + after)
+        named = self.path + NUL
+        is_cut = shown_size(script.shown) == SHOWN_SIZE
+        has_path = script.shown.startswith(named) or (is_cut and named.startswith(script.shown))
+        return has_path and begin > 0 and begin + shown_size(named) > SHOWN_SIZE
 
     @classmethod
     def of(cls, arguments: list[bytes]) -> Image:

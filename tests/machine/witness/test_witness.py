@@ -68,7 +68,7 @@ SCRIPT, LIST = "/a/script", [b"/bin/sh", b"-e", b"/a/script", b"one"]
 
 
 def seen(arguments: list[bytes], path: str) -> Image:
-    return Image.seen(*Image.of(arguments)[:2], path)
+    return Image.of(arguments)._replace(path=path)
 
 
 def test_a_script_is_seen_with_its_interpreter() -> None:
@@ -82,6 +82,24 @@ def test_a_script_is_seen_with_its_interpreter() -> None:
 def test_another_list_is_another(other: list[bytes]) -> None:
     assert not seen(LIST, SCRIPT).is_as(Image.of(other))
     assert not seen(LIST, "/other").is_as(Image.of(LIST[2:]))
+
+
+FAR = [b"/bin/sh", b"/an interpreter/" + b"i" * 180, b"/a/script", b"one"]
+
+
+def test_the_path_of_a_script_lies_behind_what_is_shown() -> None:
+    """A script whose interpreter is a script, in folders with long names."""
+    for arguments in (FAR, [*FAR, b"x" * 500], [*FAR[:1], FAR[1][:-8], *FAR[2:]]):
+        assert seen(arguments, SCRIPT).is_as(Image.of(arguments[2:]))
+        assert Image.of(arguments[2:]).is_as(seen(arguments, SCRIPT))
+    long_path = b"/a/" + b"s" * 300
+    assert seen([*FAR[:1], long_path, b"one"], long_path.decode()).is_as(Image.of([long_path, b"one"]))
+
+
+@pytest.mark.parametrize("other", [[b"/b/script", b"one"], [b"/a/script", b"one", b"x" * 200], FAR[1:], []])
+def test_another_list_is_another_behind_what_is_shown(other: list[bytes]) -> None:
+    assert not seen(FAR, SCRIPT).is_as(Image.of(other))
+    assert not seen(LIST, SCRIPT).is_as(Image.of([b"/a/script"]))
 
 
 def test_bytes_that_cannot_be_printed() -> None:
