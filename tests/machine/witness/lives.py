@@ -22,46 +22,46 @@ def printable(data: bytes) -> str:
 NUL = printable(b"\0")
 
 
-def shown_size(text: str) -> int:
-    """How many bytes printable() has shown so."""
-    return len(re.findall(r"\\x[0-9a-f]{2}|.", text))
+def shown_bytes(text: str) -> list[str]:
+    """Each byte as printable() has shown it."""
+    return re.findall(r"\\x[0-9a-f]{2}|.", text)
 
 
 class Image(NamedTuple):
     """An argument list: its size with a NUL after each argument, and how it begins.
 
     The list that a script runs with begins with its interpreter's arguments. Who looks at the kernel's list
-    alone knows not where they end: if the path of the executed file is an argument, but not the first, the
-    list from there on is another that may be meant. That path may lie behind what is shown.
+    alone knows not where they end: any argument but the first that is the path of the executed file may begin
+    another list that is meant. It may lie behind what is shown.
     """
 
     size: int
     shown: str
     path: str = ""  # of the executed file, printable, where the list is the kernel's
+    is_cut: bool = False  # what was told says that there was no room for all of it
 
     def is_as(self, other: Image) -> bool:
         """Both are of one execution, as far as both show it."""
         if (self.size, self.shown) == (other.size, other.shown):
             return True
-        if self.path:
-            return self._ends_with(other)
-        return bool(other.path) and other.is_as(self)
+        if self.is_cut:
+            return self.size <= other.size and self.shown == other.shown
+        if other.is_cut:
+            return other.is_as(self)
+        return self._ends_with(other) if self.path else bool(other.path) and other._ends_with(self)
 
     def _ends_with(self, script: Image) -> bool:
-        """The other list is the end of this one, from the path of the executed file on."""
-        before, found, after = self.shown.partition(NUL + self.path + NUL)
+        """The other list is the end of this one, and begins with the path of the executed file."""
         begin = self.size - script.size
-        if found:
-            return begin == shown_size(before) + 1 and script.shown.startswith(self.path + NUL + after)
-        named = self.path + NUL
-        is_cut = shown_size(script.shown) == SHOWN_SIZE
-        has_path = script.shown.startswith(named) or (is_cut and named.startswith(script.shown))
-        return has_path and begin > 0 and begin + shown_size(named) > SHOWN_SIZE
+        shown, told, named = shown_bytes(self.shown), shown_bytes(script.shown), shown_bytes(self.path + NUL)
+        before, rest = shown[: max(begin, 0)], shown[max(begin, 0) :]
+        is_behind_argument = begin > 0 and (begin > len(shown) or before[-1] == NUL)
+        return is_behind_argument and told[: len(named)] == named[:SHOWN_SIZE] and told[: len(rest)] == rest
 
     @classmethod
-    def of(cls, arguments: list[bytes]) -> Image:
+    def of(cls, arguments: list[bytes], is_cut: bool = False) -> Image:
         data = b"".join(argument + b"\0" for argument in arguments)
-        return cls(len(data), printable(data[:SHOWN_SIZE]))
+        return cls(len(data), printable(data[:SHOWN_SIZE]), is_cut=is_cut)
 
 
 class Signature(NamedTuple):

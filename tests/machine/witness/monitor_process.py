@@ -27,7 +27,7 @@ EVENTS = (
 )
 COMMON = ("sequence", "process_id", "start_time", "held", "time_ns")
 FIELDS = {
-    "process_creation": (*COMMON, "creating_process_id", "parent_process_id", "arguments"),
+    "process_creation": (*COMMON, "creating_process_id", "parent_process_id", "arguments", "flags"),
     "process_termination": (*COMMON, "exit_status"),
     "thread_creation": (*COMMON, "thread_id", "creating_process_id"),
     "thread_termination": (*COMMON, "thread_id"),

@@ -18,6 +18,8 @@ from typing import Any
 
 from lives import Image, Life, Observed
 
+from cbprocess.constants import EVENT_FLAG_ARGUMENTS_TRUNCATED
+
 PROGRAM = Path(__file__).with_name("monitor_process.py")
 # With these, other tests see to it that nothing but their own is observed.
 NOT_INHERITED = ("CBPROCESS_TEST_ONLY_DESCENDANTS", "CBPROCESS_TEST_ROOT")
@@ -81,7 +83,8 @@ def observed(events: list[Event]) -> Observed:
         life = lives.setdefault((process_id, event["start_time"]), Life(process_id))
         life.add(place)
         if kind == "process_creation":
-            life.images.append(Image.of([os.fsencode(text) for text in event["arguments"]]))
+            arguments = [os.fsencode(text) for text in event["arguments"]]
+            life.images.append(Image.of(arguments, bool(event["flags"] & EVENT_FLAG_ARGUMENTS_TRUNCATED)))
         elif kind == "process_termination":
             assert life.end is None, f"a process ends twice: {event}"
             life.end = event["exit_status"]

@@ -76,6 +76,9 @@ def test_a_script_is_seen_with_its_interpreter() -> None:
     assert Image.of([b"/a/script", b"one"]).is_as(seen(LIST, SCRIPT))
     assert seen(LIST, SCRIPT).is_as(Image.of(LIST))
     assert seen([*LIST, b"x" * 500], SCRIPT).is_as(Image.of([b"/a/script", b"one", b"x" * 500]))
+    # Its interpreter's line names it, and its own first argument is its path.
+    assert seen([b"/bin/echo", b"/a/script", *LIST[2:]], SCRIPT).is_as(Image.of(LIST[2:]))
+    assert seen([*LIST[:3], b"/a/script"], SCRIPT).is_as(Image.of([b"/a/script", b"/a/script"]))
 
 
 @pytest.mark.parametrize("other", [[b"/a/script"], [b"/a/script", b"two"], [b"one"], LIST[1:], [*LIST, b""]])
@@ -100,6 +103,17 @@ def test_the_path_of_a_script_lies_behind_what_is_shown() -> None:
 def test_another_list_is_another_behind_what_is_shown(other: list[bytes]) -> None:
     assert not seen(FAR, SCRIPT).is_as(Image.of(other))
     assert not seen(LIST, SCRIPT).is_as(Image.of([b"/a/script"]))
+
+
+@pytest.mark.parametrize("path", ["/bin/true", ""])
+def test_a_list_that_was_cut(path: str) -> None:
+    """Where the ring has no room for megabytes, the beginning is told, and that there is more."""
+    whole = seen([b"x" * 130_000] * 30, path)
+    cut = Image.of([b"x" * 16384], is_cut=True)
+    assert whole.is_as(cut) and cut.is_as(whole)
+    for other in (Image.of([b"x" * 16384]), Image.of([b"y" * 16384], is_cut=True)):
+        assert not whole.is_as(other) and not other.is_as(whole)
+    assert not cut.is_as(seen([b"x" * 300], path))
 
 
 def test_bytes_that_cannot_be_printed() -> None:
