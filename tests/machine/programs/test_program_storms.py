@@ -103,8 +103,7 @@ def test_the_end_of_a_process_is_told_behind_those_of_its_threads(
         told += programs.read()
         time.sleep(0.01)
     told += programs.read()
-    output = process.communicate()[0]
-    assert (process.returncode, output, programs.lost) == (0, "preempts\n", [0] * records.LOST_COUNT)
+    assert (process.communicate()[0], process.returncode) == ("preempts\n", 0)
     ends: dict[tuple[int, int], list[Record]] = {}
     threads: collections.Counter[tuple[int, int]] = collections.Counter()
     for record in told:
@@ -115,10 +114,13 @@ def test_the_end_of_a_process_is_told_behind_those_of_its_threads(
             ends[key] = []
         elif record.type == EXIT and key in ends:
             ends[key].append(record)
-    dying = [ends[key] for key in ends if threads[key]]
-    assert len(dying) == count
-    for of_process in dying:
-        # A kernel with preemptible tracepoints skips all copies of a program when each has been interrupted.
-        further_count = len(of_process) - 1 if programs.setting("has_copies") else thread_count
-        assert [bool(record.flags & LAST) for record in of_process] == [False] * further_count + [True]
-        assert os.waitstatus_to_exitcode(of_process[-1].exit_status) == 7
+    whole_count = 0
+    for of_process in (ends[key] for key in ends if threads[key]):
+        is_last = [bool(record.flags & LAST) for record in of_process]
+        assert not any(is_last[:-1])
+        whole_count += is_last == [False] * thread_count + [True]
+        assert not any(is_last) or os.waitstatus_to_exitcode(of_process[-1].exit_status) == 7
+    # Others on this machine can fill the ring meanwhile; and a kernel with preemptible tracepoints skips all
+    # copies of a program when each of them has been interrupted.
+    is_complete = programs.lost == [0] * records.LOST_COUNT and not programs.setting("has_copies")
+    assert count * 0.9 < whole_count <= count and (whole_count == count or not is_complete)
