@@ -191,7 +191,7 @@ struct signal_struct {
 struct task_struct {
     int pid, tgid;
     unsigned int flags;
-    int exit_code;
+    int exit_state, exit_code;
     struct task_struct *group_leader, *real_parent;
     uint64_t start_boottime, self_exec_id;
     struct cred *cred, *real_cred;

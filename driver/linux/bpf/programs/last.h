@@ -60,13 +60,20 @@ INLINE void mark_as_told(struct task_struct *task)
         *(volatile uint32_t *) mark = TOLD;
 }
 
-/* A task without files has passed the tracepoint, whenever that was. */
+/* Says whether the task has left the tracepoint behind, whenever that was: it gives up its files soon afterwards. The
+ * workers that drivers have in a process never have any. */
+INLINE bool has_passed(struct task_struct *task)
+{
+    bool is_worker = READ(task->flags) & TASK_IS_USER_WORKER;
+    return (!is_worker && !READ(task->files)) || READ(task->exit_state) != 0;
+}
+
 INLINE uint32_t mark_of(struct task_struct *task)
 {
     struct claim key =
         key_of_mark((uint32_t) READ(task->pid), READ(task->start_boottime) + READ(task->self_exec_id));
     uint32_t none = NOT_COME;
-    if (!READ(task->files))
+    if (has_passed(task))
         return TOLD;
     bpf_map_update_elem(&claims, &key, &none, UPDATE_NOEXIST);
     uint32_t *found = bpf_map_lookup_elem(&claims, &key);
