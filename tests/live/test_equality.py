@@ -17,6 +17,7 @@ from typing import Any, Callable, Union
 import pytest
 import strace_oracle
 import supervised
+from attempts import attempt_of
 from live_tools import PROGRAMS, Programs
 from process_tree import assert_equal
 
@@ -134,11 +135,12 @@ CASES: dict[str, Callable[[Programs, Path], Command]] = {
 @pytest.fixture(scope="module")
 def traced(
     programs: Programs, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[Path, str, subprocess.CompletedProcess[bytes]]]:
-    """Runs a case under strace, once for all tests: its folder, strace's output and how the command ended."""
+) -> Callable[[str, int], tuple[Path, str, subprocess.CompletedProcess[bytes]]]:
+    """Runs a case under strace, once for all tests at the same attempt: its folder, strace's output and how
+    the command ended."""
 
     @functools.cache
-    def run(name: str) -> tuple[Path, str, subprocess.CompletedProcess[bytes]]:
+    def run(name: str, attempt: int) -> tuple[Path, str, subprocess.CompletedProcess[bytes]]:
         folder = tmp_path_factory.mktemp("equality")
         command = CASES[name](programs, folder)
         output, done = strace_oracle.trace(command, folder / "strace", cwd=folder, env=environment)
@@ -156,9 +158,14 @@ def as_code(status: int) -> int:
 @MODES
 @pytest.mark.parametrize("name", CASES)
 def test_same_as_strace(
-    name: str, options: tuple[str, ...], traced: Any, programs: Programs, environment: dict[str, str]
+    name: str,
+    options: tuple[str, ...],
+    traced: Any,
+    programs: Programs,
+    environment: dict[str, str],
+    request: pytest.FixtureRequest,
 ) -> None:
-    folder, output, bare = traced(name)
+    folder, output, bare = traced(name, attempt_of(request))
     command = CASES[name](programs, folder)
     events, done = supervised.run(command, folder / "events", *options, cwd=folder, env=environment)
     assert (done.returncode, done.stderr) == (as_code(bare.returncode), bare.stderr)

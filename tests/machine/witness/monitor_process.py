@@ -68,8 +68,9 @@ def main() -> None:
     instance.start_filter(0)
     print("ready", flush=True)
     await_mark(rows, sys.stdin.readline().strip())
-    statistics = instance.statistics()
+    # Others go on meanwhile, and the counts have to be of what was told until the end.
     instance.stop_filter()
+    statistics = instance.statistics()
     with Path(sys.argv[1]).open("w", encoding="ascii") as output:
         for name, values in rows:
             output.write(json.dumps({"event": name, **dict(zip(FIELDS[name], values))}) + "\n")

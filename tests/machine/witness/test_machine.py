@@ -4,13 +4,14 @@ over storms of processes. Whatever else runs on the machine meanwhile is compare
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,10 @@ import bpftrace_witness
 import lives
 import ours
 import pytest
+from attempts import attempt_of
 
+# The first attempt at any of them observes all loads.
+pytestmark = pytest.mark.limit(600)
 STORM_COUNT = 50_000
 STORM_WIDTH = 8
 STATUSES = 251  # of programs/child.c
@@ -115,25 +119,35 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def session(
+def session_of(
     driver: None, child: str, storm: str, checkout: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Session]:
+) -> Callable[[int], Session]:
+    """The session of the first attempt at a test, of the second one, and so on: each is made once."""
     reason = bpftrace_witness.obstacle()
     if reason:
         pytest.skip(reason)
-    session, folder = Session(child), tmp_path_factory.mktemp("session")
-    stress = shutil.which("stress-ng")
-    watching = bpftrace_witness.watching(folder / "bpftrace")
-    with watching as witness, ours.monitoring(folder / "events") as monitor, open_folder() as place:
-        session.load("storm", [storm, str(STORM_COUNT), str(STORM_WIDTH), child], place)
-        session.load("build", line_of_build(checkout, place), place)
-        for name in MIXES if stress else ():
-            session.load(name, line_of_mix(str(stress), name), place)
-        session.finish(monitor, witness)
-    yield session
+
+    @functools.cache
+    def observe(attempt: int) -> Session:
+        session, folder = Session(child), tmp_path_factory.mktemp("session")
+        stress = shutil.which("stress-ng")
+        watching = bpftrace_witness.watching(folder / "bpftrace")
+        with watching as witness, ours.monitoring(folder / "events") as monitor, open_folder() as place:
+            session.load("storm", [storm, str(STORM_COUNT), str(STORM_WIDTH), child], place)
+            session.load("build", line_of_build(checkout, place), place)
+            for name in MIXES if stress else ():
+                session.load(name, line_of_mix(str(stress), name), place)
+            session.finish(monitor, witness)
+        return session
+
+    return observe
 
 
-@pytest.mark.limit(600)
+@pytest.fixture
+def session(session_of: Callable[[int], Session], request: pytest.FixtureRequest) -> Session:
+    return session_of(attempt_of(request))
+
+
 def test_nothing_is_lost(session: Session) -> None:
     """Of all loads together no event is missing, and nothing has waited."""
     ours.assert_nothing_lost(session.events, session.words)

@@ -3,9 +3,10 @@ same processes, argument lists, threads and ends, and each in the order in which
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import ours
 import pytest
 import strace_oracle
 import supervised
+from attempts import attempt_of
 from live_tools import SYSTEM_PATH, Programs
 from process_tree import assert_equal
 from test_equality import CASES, needs_strace
@@ -37,21 +39,34 @@ class Runs(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def runs(driver: None, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Every case under strace, one after the other, while one monitor observes the machine."""
-    folder = tmp_path_factory.mktemp("trees")
-    path = os.pathsep.join(["/nowhere", "/etc", str(programs.folder), SYSTEM_PATH])
-    environment = {"PATH": path, "LC_ALL": "C", "HOME": str(folder)}
-    made: dict[str, Run] = {}
-    with ours.monitoring(folder / "events") as monitor:
-        for name in TREES:
-            place = folder / name
-            place.mkdir()
-            command = CASES[name](programs, place)
-            made[name] = Run(*strace_oracle.trace(command, place / "strace", cwd=place, env=environment))
-        events, words = monitor.stop()
-    ours.assert_nothing_lost(events, words)
-    return Runs(events, made)
+def runs_of(
+    driver: None, programs: Programs, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Runs]:
+    """For each attempt at a test, made once: every case under strace, one after the other, while one monitor
+    observes the machine."""
+
+    @functools.cache
+    def observe(attempt: int) -> Runs:
+        folder = tmp_path_factory.mktemp("trees")
+        path = os.pathsep.join(["/nowhere", "/etc", str(programs.folder), SYSTEM_PATH])
+        environment = {"PATH": path, "LC_ALL": "C", "HOME": str(folder)}
+        made: dict[str, Run] = {}
+        with ours.monitoring(folder / "events") as monitor:
+            for name in TREES:
+                place = folder / name
+                place.mkdir()
+                command = CASES[name](programs, place)
+                made[name] = Run(*strace_oracle.trace(command, place / "strace", cwd=place, env=environment))
+            events, words = monitor.stop()
+        ours.assert_nothing_lost(events, words)
+        return Runs(events, made)
+
+    return observe
+
+
+@pytest.fixture
+def runs(runs_of: Callable[[int], Runs], request: pytest.FixtureRequest) -> Runs:
+    return runs_of(attempt_of(request))
 
 
 def subtree(events: Iterable[ours.Event], root: int) -> list[ours.Event]:
