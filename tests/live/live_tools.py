@@ -299,6 +299,16 @@ def tracer_of(process_id: int) -> int:
     return 0
 
 
+def reaches_the_package(user: dict[str, Any]) -> bool:
+    """Whether another user can use this Python and this package, which may lie in root's own folder. `user`
+    has the arguments of subprocess."""
+    line = [sys.executable, "-c", "import cbprocess"]
+    try:
+        return subprocess.run(line, capture_output=True, **{"cwd": "/", **user}).returncode == 0
+    except OSError:
+        return False
+
+
 def is_alive(process_id: int) -> bool:
     """Whether the process exists and is no zombie."""
     try:

@@ -64,6 +64,16 @@ def bpf_table() -> Any:
     return sys.modules[name]
 
 
+def has_copies() -> bool:
+    """Whether tracepoints of this kernel are preemptible, so that programs have copies."""
+    return bool(bpf_table().kernel_version() >= bpf_table().FIRST_OF_COPIES)
+
+
+def of_this_kernel(name: str) -> str:
+    """The form of an object, which has another one for such kernels, for this one."""
+    return f"{name}7" if has_copies() else name
+
+
 def objects_folder() -> Path:
     """Where the objects lie; the library, which lies there too, is not needed."""
     folder = os.environ.get("CBPROCESS_NATIVE_DIR")
@@ -212,9 +222,7 @@ class Programs:
         table = bpf_table()
         libbpf = table.Libbpf()
         folder = objects_folder()
-        has_copies = table.kernel_version() >= table.FIRST_OF_COPIES
-        name = "processes7" if has_copies else "processes"
-        self.objects = [table.BpfObject(libbpf, folder / f"{name}.bpf.o")]
+        self.objects = [table.BpfObject(libbpf, folder / f"{of_this_kernel('processes')}.bpf.o")]
         self.objects[0].set_map_size("records", ring_size)
         self.objects[0].load()
         self.ring = Ring(self.objects[0].map_descriptor("records"), ring_size)
@@ -225,7 +233,7 @@ class Programs:
             self.objects.append(table.BpfObject(libbpf, folder / f"{name}.bpf.o"))
             self.objects[-1].share_maps(self.objects[0])
             self.objects[-1].load()
-        self.set(has_copies=int(has_copies), **settings)
+        self.set(has_copies=int(has_copies()), **settings)
         for loaded in self.objects:
             loaded.attach()
         self.set(is_on=1)

@@ -67,9 +67,8 @@ class Gate:
     """Programs with an open gate. decide may be changed at any time."""
 
     def __init__(self) -> None:
-        name = "gate7" if records.bpf_table().kernel_version() >= (7, 0) else "gate"
         self.decide: Callable[[Stop], Optional[bool]] = lambda stop: True
-        self.programs = Programs(name)
+        self.programs = Programs(records.of_this_kernel("gate"))
         self.server = GateServer(
             self.programs.objects[0].map_descriptor("slots"), lambda stop: self.decide(stop)
         )

@@ -333,9 +333,8 @@ class Asked:
     """Programs with which a handler decides; the verdict may be changed."""
 
     def __init__(self) -> None:
-        name = "lsmgate7" if records.bpf_table().kernel_version() >= (7, 0) else "lsmgate"
         self.verdict: Optional[bool] = True
-        self.programs = Programs(name)
+        self.programs = Programs(records.of_this_kernel("lsmgate"))
         self.server = GateServer(self.programs.objects[0].map_descriptor("slots"), self._decide)
         self.target: Optional[Target] = None
 
